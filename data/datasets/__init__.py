@@ -1,0 +1,1 @@
+"""Sources to clean, split, formatted training data with a manifest."""

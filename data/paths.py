@@ -1,0 +1,100 @@
+"""Where Pointsman keeps things: the config, data, cache and log folders.
+
+POINTSMAN_HOME moves all four beneath one folder; otherwise they follow the platform's convention (XDG on Linux).
+Folders are made on first use with mode 0700, files that hold the user's words get 0600. Not covered: the location of the
+database, which `store.url` in the settings may move to a server.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from data.errors import InputError, PointsmanError
+
+APP = "pointsman"
+
+
+def config_dir() -> Path:
+    """The folder of settings.toml."""
+    return _folder("config")
+
+
+def data_dir() -> Path:
+    """The folder of what must not be lost: the log, trained adapters, the user's own domains."""
+    return _folder("data")
+
+
+def cache_dir() -> Path:
+    """The folder of what can be made again: requantised and converted models."""
+    return _folder("cache")
+
+
+def log_dir() -> Path:
+    """The folder of diagnostic logs. Conversations are not kept here but in the store."""
+    return _folder("log")
+
+
+def settings_file() -> Path:
+    """The path of settings.toml, which need not exist."""
+    return config_dir() / "settings.toml"
+
+
+def ensure(folder: Path) -> Path:
+    """Make `folder` (0700) where it is missing and return it; raises PointsmanError where that is not allowed."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise PointsmanError(
+            f"cannot make the folder {folder}: {error.strerror}",
+            "make it writable, or set POINTSMAN_HOME to a folder that is",
+        ) from error
+    return folder
+
+
+@contextmanager
+def replacing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
+    """Write a whole file or nothing: a temporary file beside `path`, fsynced, then renamed over it.
+
+    Raises InputError naming the path and the system's reason (no space, read-only) and leaves no temporary file behind.
+    """
+    ensure(path.parent)
+    temporary = ""
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+        temporary = ""
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}", "free space or choose another folder") from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` durable (a no-op where folders cannot be opened, as on Windows)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _folder(kind: str) -> Path:
+    home = os.environ.get("POINTSMAN_HOME")
+    if home:
+        return Path(home).expanduser().absolute() / kind
+    import platformdirs  # here, not above: tests and servers set POINTSMAN_HOME and never need it
+
+    dirs = platformdirs.PlatformDirs(APP, appauthor=False)
+    return Path(getattr(dirs, f"user_{kind}_dir"))

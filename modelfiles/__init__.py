@@ -1,0 +1,1 @@
+"""One Modelfile template per model family."""

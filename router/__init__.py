@@ -1,0 +1,1 @@
+"""Which model and which way of reasoning, and the answer itself."""

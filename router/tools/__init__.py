@@ -1,0 +1,1 @@
+"""What agent mode may call, one file per tool."""
