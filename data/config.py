@@ -6,6 +6,7 @@ offers the nearest known one. POINTSMAN_HOME, POINTSMAN_OFFLINE and POINTSMAN_DA
 """
 
 import difflib
+import ipaddress
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -119,8 +120,8 @@ def read_file(path: Path) -> dict[str, Any]:
     """The tables of settings.toml as written ({} where there is none); raises SettingsError with line and column."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}  # a home that is a file: whoever writes there first says so
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(
             f"{path} is not valid TOML: {error}", "correct it, or move it away to start from the defaults"
@@ -156,6 +157,36 @@ def change(key: str, value: str, file: Path | None = None) -> Any:
     return checked
 
 
+def remove(key: str, file: Path | None = None) -> bool:
+    """Take one dotted key out of settings.toml, keeping the rest as it is; returns whether it stood there.
+
+    The key need not be a known one, so that a file with a wrong key can be mended. Raises SettingsError.
+    """
+    import tomlkit
+
+    path = file or paths.settings_file()
+    table: Any = read_file(path)
+    *parents, last = key.split(".")
+    for parent in parents:
+        table = table.get(parent) if isinstance(table, dict) else None
+    if not isinstance(table, dict) or last not in table:
+        return False
+    document: Any = tomlkit.parse(path.read_text(encoding="utf-8"))
+    table = document
+    for parent in parents:
+        table = table[parent]
+    del table[last]
+    with paths.replacing(path) as out:
+        out.write(tomlkit.dumps(document).encode())
+    return True
+
+
+def require_known(key: str, source: str = "the command line") -> None:
+    """Raise SettingsError, offering the nearest name, where no setting is called `key`."""
+    if key not in known_keys():
+        raise _unknown(key, source)
+
+
 def known_keys() -> dict[str, str]:
     """Every dotted key with its description, in the order of declaration."""
     return dict(_fields(Settings))
@@ -176,8 +207,15 @@ def offline() -> bool:
 
 def require_network(host: str, purpose: str) -> None:
     """Raise Offline where POINTSMAN_OFFLINE is set and `host` is not this machine."""
-    if offline() and host not in ("localhost", "::1", "[::1]") and not host.startswith("127."):
+    if offline() and not _is_this_machine(host):
         raise Offline(f"{purpose} needs the network ({host}), and POINTSMAN_OFFLINE is set", "unset it to allow this")
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _checked(key: str, value: Any, source: str) -> Any:

@@ -4,6 +4,7 @@ The question is durably in the log before the model runs. While the answer comes
 text every half second; at the end one commit says how it ended. Closing the generator cancels: the partial is kept.
 """
 
+import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -54,7 +55,7 @@ class Session:
         if not text.strip():
             raise InputError("the question is empty", "type something, or pipe it in")
         history = self._history(conversation, parent)
-        system = system if system is not None else _system_of(history, self.settings.system)
+        system = self._system(conversation) if system is None else system
         decision = decide(text, self._context(history, model, mode, domain))
         resolved = self.engines.resolve(decision.model)
         request = self._request(resolved, messages_of(history, system, text), overrides)
@@ -68,6 +69,7 @@ class Session:
             system=system,
             config=_config(resolved, request, decision),
             decision=decision.to_dict(),
+            seed=request.sampling.seed,
         )
         yield from self._answer(begun, resolved, request, decision, fallback or not model)
 
@@ -85,7 +87,7 @@ class Session:
         if turn.role != "user":
             raise InputError(f"turn {question[-8:]} is not a question", "give the id of a question")
         history = self.store.log.turns(turn.conversation, leaf=turn.id)
-        system = _system_of(history, self.settings.system)
+        system = self._system(turn.conversation)
         decision = decide(turn.message.content, self._context(history[:-1], model, mode, None))
         resolved = self.engines.resolve(decision.model)
         request = self._request(resolved, messages_of(history[:-1], system, turn.message.content), overrides)
@@ -97,6 +99,7 @@ class Session:
             system=system,
             config=_config(resolved, request, decision),
             decision=decision.to_dict(),
+            seed=request.sampling.seed,
         )
         yield from self._answer(begun, resolved, request, decision, fallback or not model)
 
@@ -106,9 +109,13 @@ class Session:
         self.store.close()
 
     def _history(self, conversation: str | None, parent: str | None) -> list[Turn]:
-        if conversation is None:
+        if conversation is None or parent == "":  # a first question has nothing before it
             return []
         return self.store.log.turns(conversation, leaf=parent)
+
+    def _system(self, conversation: str | None) -> str:
+        """The conversation's own system prompt; a new one starts with the default."""
+        return self.settings.system if conversation is None else self.store.log.conversation(conversation).system
 
     def _context(self, history: Sequence[Turn], model: str | None, mode: str | None, domain: str | None) -> Context:
         last = next((turn.inference.model for turn in reversed(history) if turn.inference), "")
@@ -124,7 +131,10 @@ class Session:
     def _request(self, resolved: Resolved, messages: tuple[Message, ...], overrides: Mapping[str, Any] | None) -> Request:
         given = {key: value for key, value in (overrides or {}).items() if value is not None}
         max_tokens = int(given.pop("max_tokens", self.settings.max_tokens))
-        sampling = Sampling.model_validate(self.settings.sampling.model_dump() | given)
+        values = self.settings.sampling.model_dump() | given
+        if values["seed"] is None:
+            values["seed"] = secrets.randbelow(2**32)  # drawn here so that the log can say how to get this answer again
+        sampling = Sampling.model_validate(values)
         return Request(model=resolved.model, messages=messages, sampling=sampling, max_tokens=max_tokens)
 
     def _answer(self, begun: Begun, resolved: Resolved, request: Request, decision: Decision, fallback: bool) -> Iterator[Event]:
@@ -232,10 +242,6 @@ def _as_seen(turn: Turn) -> Message:
     return replace(turn.message, content=corrected, thinking="") if corrected else replace(turn.message, thinking="")
 
 
-def _system_of(history: Sequence[Turn], default: str) -> str:
-    return next((turn.inference.system for turn in reversed(history) if turn.inference), default)
-
-
 def _started(begun: Begun, resolved: Resolved, decision: Decision) -> Started:
     return Started(
         begun.conversation,
@@ -250,12 +256,11 @@ def _started(begun: Begun, resolved: Resolved, decision: Decision) -> Started:
 
 
 def _config(resolved: Resolved, request: Request, decision: Decision) -> dict[str, Any]:
-    """What the answer depended on; its hash groups answers that were made alike."""
+    """What the answer depended on besides the conversation and the seed; its hash groups answers that were made alike."""
     return {
         "model": resolved.reference,
         "mode": decision.mode,
         "domain": decision.domain,
-        "system": next((message.content for message in request.messages if message.role == "system"), ""),
-        "sampling": request.sampling.model_dump(),
+        "sampling": request.sampling.model_dump(exclude={"seed"}),
         "max_tokens": request.max_tokens,
     }

@@ -87,7 +87,15 @@ def test_every_key_has_a_value_and_secrets_are_masked() -> None:
 
 def test_offline_forbids_other_machines_only(monkeypatch: pytest.MonkeyPatch) -> None:
     config.require_network("127.0.0.1", "Ollama")
-    with pytest.raises(Offline, match="example.org"):
-        config.require_network("example.org", "pulling")
+    config.require_network("[::1]", "Ollama")
+    for host in ("example.org", "127.example.org", "10.0.0.1"):
+        with pytest.raises(Offline, match=host):
+            config.require_network(host, "pulling")
     monkeypatch.setenv("POINTSMAN_OFFLINE", "0")
     config.require_network("example.org", "pulling")
+
+
+def test_the_page_of_settings_names_every_key_with_its_default() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "settings.md").read_text(encoding="utf-8")
+    for key, value in config.flatten(config.Settings()).items():
+        assert f"| `{key}` | `{value!r}` |" in page, f"docs/settings.md lacks {key} = {value!r}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from data import catalog
 from data.config import Settings
-from data.errors import EngineUnavailable, ModelMissing
+from data.errors import EngineError, ModelMissing, Offline
 from router.engines.base import Engine
 
 EMBEDDED = "smollm2-135m"
@@ -65,7 +65,7 @@ class Engines:
             default = self.settings.model
             return Resolved(self.get("llamacpp"), EMBEDDED) if default in ("", "auto") else self.resolve(default)
         prefix, slash, name = reference.partition("/")
-        if slash and name and prefix in self.names():
+        if slash and prefix in self.names():  # an empty name is the engine's own default
             return Resolved(self.get(prefix), name)
         if reference in catalog.specs():
             return Resolved(self.get("llamacpp"), reference)
@@ -89,7 +89,7 @@ class Engines:
                 continue
             try:
                 names = [info.name for info in self.get(engine_name).models()]
-            except EngineUnavailable as error:
+            except (EngineError, Offline) as error:
                 away.append(error.what)
                 continue
             for candidate in (name, f"{name}:latest"):

@@ -41,6 +41,8 @@ class Echo(Engine):
             first = first or time.perf_counter() - started
             count += 1
             yield Chunk(text=piece) if isinstance(piece, str) else piece
+            if isinstance(piece, Chunk) and piece.usage:
+                return
             if count >= request.max_tokens:
                 break
         prompt = sum(len(message.content.split()) for message in request.messages)
