@@ -15,7 +15,7 @@ from typing import Any
 from data.chat import Message, Usage
 from data.config import Sampling, Settings
 from data.errors import EngineBusy, EngineUnavailable, InputError, PointsmanError
-from data.store import Begun, Store, Turn
+from data.store import Begun, How, Store, Turn
 from router.engines import EMBEDDED, Engines, Resolved
 from router.engines.base import Request
 from router.modes.base import Done, Event, Run, Started, Status, Text, Thought
@@ -63,13 +63,7 @@ class Session:
             Message("user", text),
             conversation=conversation,
             parent=parent,
-            model=resolved.reference,
-            mode=decision.mode,
-            domain=decision.domain,
-            system=system,
-            config=_config(resolved, request, decision),
-            decision=decision.to_dict(),
-            seed=request.sampling.seed,
+            **_how(resolved, request, decision),
         )
         yield from self._answer(begun, resolved, request, decision, fallback or not model)
 
@@ -93,13 +87,7 @@ class Session:
         request = self._request(resolved, messages_of(history[:-1], system, turn.message.content), overrides)
         begun = self.store.log.begin_again(
             turn.id,
-            model=resolved.reference,
-            mode=decision.mode,
-            domain=decision.domain,
-            system=system,
-            config=_config(resolved, request, decision),
-            decision=decision.to_dict(),
-            seed=request.sampling.seed,
+            **_how(resolved, request, decision),
         )
         yield from self._answer(begun, resolved, request, decision, fallback or not model)
 
@@ -183,9 +171,7 @@ class Session:
             stage = Stage("fallback", embedded.reference, f"{fault.what}: the embedded model answers")
         decision = replace(decision, model=embedded.reference, source="fallback", stages=(*decision.stages, stage))
         request = replace(request, model=embedded.model)
-        self.store.log.rebind(
-            begun.inference, model=embedded.reference, config=_config(embedded, request, decision), decision=decision.to_dict()
-        )
+        self.store.log.rebind(begun.inference, **_how(embedded, request, decision))
         yield _started(begun, embedded, decision)
         yield from run(embedded.engine, request)
 
@@ -255,12 +241,21 @@ def _started(begun: Begun, resolved: Resolved, decision: Decision) -> Started:
     )
 
 
-def _config(resolved: Resolved, request: Request, decision: Decision) -> dict[str, Any]:
-    """What the answer depended on besides the conversation and the seed; its hash groups answers that were made alike."""
+def _how(resolved: Resolved, request: Request, decision: Decision) -> How:
+    """What the log keeps of an answer's circumstances. `config` leaves out what differs each time, so that its hash
+    groups answers that were made alike."""
     return {
         "model": resolved.reference,
         "mode": decision.mode,
         "domain": decision.domain,
-        "sampling": request.sampling.model_dump(exclude={"seed"}),
-        "max_tokens": request.max_tokens,
+        "system": next((message.content for message in request.messages if message.role == "system"), ""),
+        "config": {
+            "model": resolved.reference,
+            "mode": decision.mode,
+            "domain": decision.domain,
+            "sampling": request.sampling.model_dump(exclude={"seed"}),
+            "max_tokens": request.max_tokens,
+        },
+        "decision": decision.to_dict(),
+        "seed": request.sampling.seed,
     }

@@ -8,6 +8,8 @@ import pytest
 
 from data import catalog
 
+pytest_plugins = ["store_support"]
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

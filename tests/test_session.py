@@ -200,3 +200,10 @@ def test_a_full_disk_in_the_middle_is_reported_at_the_end_and_the_answer_was_sho
             if isinstance(event, Text):
                 shown.append(event.text)
     assert "".join(shown) == "all of it"
+
+
+def test_a_model_cannot_change_once_its_answer_has_begun(store: Store) -> None:
+    begun = started(list(session(store, "said").ask("Hi")))
+    with pytest.raises(InputError, match="has begun"):
+        store.log.rebind(begun.inference, model="echo/other", mode="standard", config={})
+    assert store.log.inference(begun.inference).model == "echo/echo"

@@ -1,0 +1,111 @@
+"""The store: the log of conversations with what was said about the answers, in SQLite or PostgreSQL.
+
+    with open_store() as store:
+        begun = store.log.begin(Message("user", "…"), model="echo/echo", mode="standard", config={})
+        store.log.finish(begun.inference, status="complete", text="…")
+
+Not covered: datasets, registry and experiments, which get tables of their own beside these.
+"""
+
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import func, select
+
+from data.store import tables
+from data.store.answering import How
+from data.store.database import Database, open_database
+from data.store.feedback import FeedbackLog
+from data.store.log import Log
+from data.store.recovery import recover
+from data.store.rows import (
+    Begun,
+    Conversation,
+    Feedback,
+    FeedbackKind,
+    FeedbackSource,
+    Forgotten,
+    Hit,
+    Inference,
+    Status,
+    StoreInfo,
+    Turn,
+)
+from data.store.search import Search
+
+__all__ = [
+    "Begun",
+    "Conversation",
+    "Feedback",
+    "FeedbackKind",
+    "FeedbackLog",
+    "FeedbackSource",
+    "Forgotten",
+    "Hit",
+    "How",
+    "Inference",
+    "Log",
+    "Status",
+    "Store",
+    "StoreInfo",
+    "Turn",
+    "open_store",
+]
+
+
+class Store:
+    """An open store. Its methods raise StoreError and its children for what the database can do wrong; any thread may call."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.log = Log(database)
+        self.feedback = FeedbackLog(database)
+        self._search = Search(database)
+
+    def search(self, text: str, *, model: str = "", conversation: str = "", limit: int = 50) -> list[Hit]:
+        """Where all the words of `text` occur, best first; see `data.store.search.Search.find`."""
+        return self._search.find(text, model=model, conversation_id=conversation, limit=limit)
+
+    def info(self) -> StoreInfo:
+        """Where the store is and how much is in it."""
+        with self.database.read() as connection:
+            counts = [
+                connection.execute(select(func.count()).select_from(one)).scalar() or 0
+                for one in (tables.conversation, tables.inference)
+            ]
+            version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+            sqlite = self.database.sqlite
+            journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar() if sqlite else ""
+            server = connection.exec_driver_sql("SELECT sqlite_version()" if sqlite else "SHOW server_version").scalar()
+        size = self.database.path.stat().st_size if self.database.path else 0
+        name = "SQLite" if sqlite else "PostgreSQL"
+        return StoreInfo(self.database.where, f"{name} {server}", str(version), str(journal), size, *counts)
+
+    def check(self) -> None:
+        """Read the whole database and its indexes; raises StoreDamaged where something is wrong."""
+        self.database.check(thorough=True)
+
+    def close(self) -> None:
+        """Close every connection. Safe to call twice."""
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def open_store(url: str = "") -> Store:
+    """Open the store at a SQLAlchemy URL ("": pointsman.db in the data folder; "sqlite://": in memory, gone when closed).
+
+    Makes and migrates it where needed, and marks the answers that a crash left open as interrupted. Raises StoreDamaged,
+    StoreTooNew, StoreReadOnly, StoreFull or StoreError; what was in the file is still there.
+    """
+    database = open_database(url)
+    try:
+        recover(database)
+    except BaseException:
+        database.close()
+        raise
+    return Store(database)

@@ -1,0 +1,78 @@
+"""Logs as released revisions wrote them still open whole, and a released revision still makes the same schema."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic import command
+
+from data import paths
+from data.chat import Message, ToolCall, Usage
+from data.store import open_store, upgrade
+from data.store.sqlite_file import sqlite_engine
+
+GOLDEN = sorted(Path(__file__).parent.glob("store_golden_*.sql"))
+PARTS = ("table_xinfo", "index_list", "foreign_key_list")
+
+
+@pytest.fixture(params=GOLDEN, ids=lambda path: path.stem)
+def golden(request, home) -> Path:
+    """The database of a released revision, in the place of the user's."""
+    file = paths.ensure(paths.data_dir()) / "pointsman.db"
+    connection = sqlite3.connect(file)
+    connection.executescript(request.param.read_text(encoding="utf-8"))
+    connection.close()
+    return file
+
+
+def schema(connection):
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return {
+        (table, part): sorted(connection.execute(f"PRAGMA {part}({table})").fetchall(), key=str)
+        for table in tables
+        for part in PARTS
+    }
+
+
+def test_a_golden_log_opens_with_everything_in_it(golden):
+    with open_store() as store:
+        store.check()
+        talk = store.log.conversation("01a1f8ff0363752990cecdc1caa40137")
+        assert (talk.title, talk.domain, talk.system, talk.turns) == ("Wie heißt das?", "trains", "Be brief.", 7)
+        question, answer, then, cut = store.log.turns(talk.id, "01a1f8ff03cc719d9c0000a157f9d783")
+        assert question.message == Message("user", "Wie heißt das?\nIn one word.")
+        assert (answer.message.content, answer.siblings, answer.sibling_index) == ("Weichensteller.", 2, 1)
+        assert (then.message.content, then.siblings, cut.message.content) == ("And then?", 2, "Then the tr")
+        first = store.log.siblings(answer.id)[0]
+        assert first.message == Message("assistant", "A pointsmen.", "hm", (ToolCall("look", {"up": "Weiche"}, "1"),))
+        assert first.inference.usage == Usage(30, 10, 5, 0.5, 1.5, "stop", 0.25, 4096)
+        assert (first.inference.seed, first.inference.decision["confidence"]) == (7, 0.75)
+        assert store.log.config(first.inference.config_hash) == {"system": "Be brief.", "temperature": 0.5}
+        assert [(said.kind, said.value) for said in first.feedback] == [
+            ("thumb", -1),
+            ("correction", None),
+            ("comment", None),
+            ("rating", 4),
+        ]
+        assert (answer.feedback[0].rejected, answer.feedback[0].blind, answer.feedback[0].chosen_left) == (
+            first.inference.id,
+            True,
+            True,
+        )
+        assert [hit.kind for hit in store.search("pointsman")] == ["correction"] and store.search("secret") == []
+        assert len(list(store.log.export())) == 4
+
+
+def test_a_released_revision_makes_the_schema_it_made_when_it_was_released(golden, tmp_path):
+    released = sqlite3.connect(golden)
+    (revision,) = released.execute("SELECT version_num FROM alembic_version").fetchone()
+    engine = sqlite_engine(tmp_path / "fresh.db")
+    with engine.begin() as connection:
+        config = upgrade.configuration()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+    fresh = sqlite3.connect(tmp_path / "fresh.db")
+    assert schema(fresh) == schema(released)
+    fresh.close()
+    released.close()

@@ -1,0 +1,195 @@
+"""`pointsman models`: what can answer on this machine, and downloading, removing and preparing it."""
+
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from data.errors import PointsmanError
+from tui import output
+
+if TYPE_CHECKING:
+    from router.engines import Engines, Resolved
+    from router.engines.base import ModelInfo
+
+HELP = """List, download, remove or prepare models.
+
+A model is named ENGINE/NAME; the name alone is enough where it is unambiguous. A path of a GGUF file is a model too.
+
+\b
+  pointsman models list
+  pointsman models pull llama3.2:1b            from Ollama's library
+  pointsman ask -m ./my-model.gguf "..."
+"""
+
+HIDDEN = ("echo",)
+"""Engines that are not listed: the echo answers nothing; it is there for tests and `ask --model echo`."""
+
+
+@click.group(help=HELP)
+def command() -> None:
+    """List, download, remove or prepare models."""
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def list_(as_json: bool) -> None:
+    """List the models that can answer now, over all engines."""
+    from tui import opening
+
+    with opening.engines(opening.settings()) as engines:
+        found, states = survey(engines)
+        default = _default(engines)
+    if as_json:
+        rows = [asdict(model) | {"reference": model.reference} for model in found]
+        output.as_json({"models": rows, "engines": states, "default": default})
+        return
+    header = ("model", "size", "parameters", "quantisation", "context", "from")
+    output.table(header, [_row(model, default) for model in found])
+    for state in states:
+        if state["state"] != "ready":
+            output.note(f"{state['name']}: {state['detail'] or state['state']}" + (f"; {state['fix']}" if state["fix"] else ""))
+
+
+@command.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def show(model: str, as_json: bool) -> None:
+    """Show what its engine tells of MODEL."""
+    from tui import opening
+
+    with opening.engines(opening.settings()) as engines:
+        found = engines.resolve(model)
+        told = {"reference": found.reference} | found.engine.show(found.model)
+    if as_json:
+        output.as_json(told)
+        return
+    for key, value in told.items():
+        for name, leaf in _leaves(key, value):
+            output.line(f"{name}: {_short(leaf)}")
+
+
+@command.command()
+@click.argument("model")
+def pull(model: str) -> None:
+    """Download MODEL (from Ollama's library, unless it names another engine). Ctrl-C stops; again resumes."""
+    from tui import opening
+
+    with opening.engines(opening.settings()) as engines:
+        prefix, slash, name = model.partition("/")
+        engine = engines.get(prefix if slash and prefix in engines.names() else "ollama")
+        name = name if slash and prefix == engine.name else model
+        with closing(engine.pull(name)) as steps, output.Progress(f"pulling {name}") as progress:  # type: ignore[type-var]
+            for step in steps:
+                progress.show(step.status, step.done_bytes, step.total_bytes)
+    output.line(f"{engine.name}/{name} is ready")
+
+
+@command.command()
+@click.argument("model")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rm(model: str, yes: bool) -> None:
+    """Remove MODEL from its engine's disk."""
+    from tui import opening
+
+    with opening.engines(opening.settings()) as engines:
+        found = engines.resolve(model)
+        _refuse_missing(found)
+        if not yes:
+            output.confirm(f"Remove {found.reference} from the disk?")
+        found.engine.delete(found.model)
+    output.line(f"{found.reference} is removed")
+
+
+@command.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def prepare(name: str | None, as_json: bool) -> None:
+    """Choose and make the fastest form of the model NAME (default: all that come with Pointsman) for this processor."""
+    from data import catalog
+    from export import embedded
+
+    names = [name] if name else [spec for spec in catalog.specs() if _installed(spec)]
+    made = [embedded.prepare(one, output.note) for one in names]
+    if as_json:
+        output.as_json([one.model_dump() for one in made])
+        return
+    for one in made:
+        output.line(f"{one.name}: {one.form} runs; {one.why}")
+
+
+def survey(engines: "Engines") -> "tuple[list[ModelInfo], list[dict[str, str]]]":
+    """All models, the embedded one's engine first, and every engine's state with what would mend it."""
+    models: list[ModelInfo] = []
+    states = []
+    for name in sorted(engines.names(), key=lambda name: (name != "llamacpp", name)):
+        if name in HIDDEN:
+            continue
+        state = {"name": name, "state": "ready", "detail": "", "fix": ""}
+        if name == "openai_compatible" and not engines.settings.openai_compatible.url:
+            fix = "pointsman config set openai_compatible.url http://HOST:PORT/v1"
+            states.append(state | {"state": "not set", "detail": "no server is set", "fix": fix})
+            continue
+        try:
+            engine = engines.get(name)
+            found = engine.models()
+            models += found
+            if not found:
+                state |= {"state": "no models", "detail": "it runs but has no model"}
+        except PointsmanError as fault:
+            state |= {"state": "unavailable", "detail": fault.what, "fix": fault.fix}
+        states.append(state | (_ollama_state(engines) if name == "ollama" and state["state"] != "ready" else {}))
+    return models, states
+
+
+def _installed(name: str) -> bool:
+    from data import catalog
+    from data.errors import ModelMissing
+
+    try:
+        catalog.source_file(catalog.specs()[name])
+    except ModelMissing:
+        return False
+    return True
+
+
+def _ollama_state(engines: "Engines") -> dict[str, str]:
+    """Ollama's own word on why it has no models: not installed, not running, or none pulled yet."""
+    status: Any = engines.get("ollama").status()  # type: ignore[attr-defined]
+    return {"state": status.state, "detail": status.detail, "fix": status.fix}
+
+
+def _default(engines: "Engines") -> str:
+    """The default model's reference; what the settings say where it cannot be resolved now."""
+    try:
+        return engines.resolve("auto").reference
+    except PointsmanError:
+        return engines.settings.model
+
+
+def _refuse_missing(found: "Resolved") -> None:
+    """Ask the engine whether it has the model, before the user is asked to remove it."""
+    found.engine.show(found.model)
+
+
+def _row(model: "ModelInfo", default: str) -> tuple[str, ...]:
+    mark = " (default)" if model.reference == default else ""
+    size = output.size(model.size_bytes) if model.size_bytes else ""
+    context = str(model.context_tokens) if model.context_tokens else ""
+    return (f"{model.reference}{mark}", size, model.parameters, model.quantisation, context, model.source)
+
+
+def _leaves(name: str, value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        return [leaf for key, inner in value.items() for leaf in _leaves(f"{name}.{key}", inner)]
+    return [(name, value)]
+
+
+def _short(value: Any) -> str:
+    """A value on one line, long ones cut: templates and licences run over pages, and --json has them whole."""
+    from data.sanitise import one_line
+
+    if isinstance(value, list) and len(value) > 12:
+        return f"({len(value)} items)"
+    return one_line(value if isinstance(value, str) else str(value), 200)
