@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 
 from data import paths
 from data.chat import Message
@@ -58,6 +60,11 @@ def postgres() -> Iterator[str]:
     if importlib.util.find_spec("psycopg") is None:
         pytest.skip("PostgreSQL: the driver psycopg is not installed (extra postgres)")
     if SERVER:
+        engine = create_engine(SERVER, poolclass=NullPool)
+        try:
+            engine.connect().close()
+        except OperationalError as error:
+            pytest.skip(f"PostgreSQL: the server at POINTSMAN_TEST_POSTGRES does not answer: {str(error.orig).splitlines()[0]}")
         yield SERVER
         return
     binaries = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb")) or [path for path in [shutil.which("initdb")] if path]

@@ -1,6 +1,5 @@
 """Opening a store: where it lives, what is refused, and that nothing but a log is taken for one."""
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -69,14 +68,14 @@ def test_reading_leaves_the_file_as_it_is(path):
     assert path.read_bytes() == before
 
 
-def test_a_url_may_name_any_file_and_closing_twice_is_harmless(tmp_path):
+def test_a_url_may_name_any_file_and_closing_twice_is_harmless(tmp_path, monkeypatch):
     folder = tmp_path / "a b%20c?#é"
     store = open_store(f"sqlite:///{tmp_path}/other.db")
     ask(store)
     store.close()
     store.close()
     assert (tmp_path / "other.db").exists()
-    os.environ["POINTSMAN_HOME"] = str(folder)
+    monkeypatch.setenv("POINTSMAN_HOME", str(folder))
     with open_store() as store:
         use(store)
     assert (folder / "data" / FILE).exists()

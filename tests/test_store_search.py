@@ -127,9 +127,10 @@ def test_parts_of_names_paths_and_unspaced_scripts_are_found(store, text, query)
     assert hit.kind == "answer" and "«" in hit.snippet and len(hit.snippet) < 300 and "\u200b" not in hit.snippet
 
 
-def test_accents_do_not_matter_on_sqlite(file_store):
-    ask(file_store, "?", "naïve café")
-    assert file_store.search("cafe")[0].snippet == "naïve «café»"
+@pytest.mark.parametrize("query", ["cafe", "CAFÉ", "cafe\u0301", "naive caf"])
+def test_case_and_accents_do_not_matter(store, query):
+    ask(store, "?", "Naïve café")
+    assert "«café»" in store.search(query)[0].snippet
 
 
 HOSTILE = [
@@ -162,6 +163,10 @@ def test_a_snippet_is_cut_around_the_first_match():
     assert len(cut) <= words.SNIPPET + 6
     assert words.snippet("no match", ["x"]) == "no match"
     assert words.snippet("", []) == ""
+    assert (
+        words.snippet("catalogue of cats, concat, snake_cat 今cat天", ["cat"])
+        == "«catalogue» of «cats», concat, snake_«cat» 今«cat»天"
+    )
 
 
 def test_parts_lose_nothing_and_cut_between_words():

@@ -118,7 +118,10 @@ def _address(url: str) -> URL:
     try:
         return make_url(url)
     except (SQLAlchemyError, ValueError) as error:
-        raise StoreError(f"store.url = {url!r} is no database address", "use sqlite:///PATH or postgresql+psycopg://…") from error
+        shown = url.partition(":")[0][:40]  # no further: a password may follow
+        raise StoreError(
+            f"store.url = {shown!r}… is no database address", "use sqlite:///PATH or postgresql+psycopg://…"
+        ) from error
 
 
 def _open_sqlite(address: URL) -> Database:

@@ -1,8 +1,9 @@
 """Full-text search over everything in the log: questions, answers, thinking, corrections, comments, titles.
 
-The words are kept in search_document; FTS5 or a generated tsvector column indexes them in the same transaction. FTS5 is
-kept up by `add` and `remove`, not by triggers, which trusted_schema=OFF forbids. Answers are indexed when they end,
-incognito conversations never. Not covered: stemming, synonyms; PostgreSQL does not fold accents, SQLite does.
+The words are kept in search_document, and indexed in the same transaction by FTS5 or in a tsvector column, whose words are
+folded here because PostgreSQL's own folding depends on the server's locale. FTS5 is kept up by `add` and `remove`, not by
+triggers, which trusted_schema=OFF forbids. Answers are indexed when they end, incognito conversations never.
+Not covered: stemming, synonyms.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,11 @@ _RANKED = {
         ORDER BY round(CAST(10 * ts_rank(d.terms, to_tsquery('simple', :query)) AS numeric)) DESC, d.id DESC LIMIT :most""",
 }
 _JOINS = " JOIN inference i ON i.turn_id = d.turn_id"
-_ADD = text("INSERT INTO search_index(rowid, body) VALUES (:id, :body)")
+_ADD_TSVECTOR = text(
+    "INSERT INTO search_document (conversation_id, turn_id, feedback_id, kind, body, created_at, terms) "
+    "VALUES (:conversation_id, :turn_id, :feedback_id, :kind, :body, :created_at, to_tsvector('simple', :folded))"
+)
+_ADD_FTS5 = text("INSERT INTO search_index(rowid, body) VALUES (:id, :body)")
 _index = table("search_index", column("search_index"), column("rowid"), column("body"))
 
 
@@ -83,9 +88,11 @@ def add(
     """Index one text within the caller's transaction; nothing where there is no text."""
     row = {"conversation_id": conversation_id, "turn_id": turn_id, "feedback_id": feedback_id, "kind": kind, "created_at": at}
     for part in words.parts(clean(body)):
+        if connection.dialect.name == "postgresql":
+            connection.execute(_ADD_TSVECTOR, {**row, "body": part, "folded": words.folded(part)})
+            continue
         made = connection.execute(insert(search_document).values(**row, body=part)).inserted_primary_key
-        if connection.dialect.name == "sqlite":
-            connection.execute(_ADD, {"id": made[0] if made else None, "body": part})
+        connection.execute(_ADD_FTS5, {"id": made[0] if made else None, "body": part})
 
 
 def remove(connection: Connection, which: ColumnElement[bool]) -> None:
@@ -102,7 +109,7 @@ def _fts5(terms: Sequence[str], open_ended: bool) -> str:
 
 
 def _tsquery(terms: Sequence[str], open_ended: bool) -> str:
-    phrases = [[f"'{word}'" for word in words.pieces(term)] for term in terms]
+    phrases = [[f"'{word}'" for word in words.folded(words.seams(term)).split()] for term in terms]
     phrases = [phrase for phrase in phrases if phrase]
     if phrases and open_ended:
         phrases[-1][-1] += ":*"

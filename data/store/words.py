@@ -35,6 +35,14 @@ def seams(text: str) -> str:
     return text if text.isascii() else _SEAMS.sub(_SEAM, text)
 
 
+def folded(text: str) -> str:
+    """`text` without case, accents and ASCII punctuation, for an index that does not see to that itself."""
+    plain = "".join(
+        character for character in unicodedata.normalize("NFD", text.casefold()) if not unicodedata.combining(character)
+    )
+    return unicodedata.normalize("NFC", plain).translate(_PUNCTUATION)
+
+
 def without_seams(text: str) -> str:
     """The inverse of `seams`."""
     return text.replace(_SEAM, "")
@@ -51,11 +59,8 @@ def parts(text: str) -> Iterator[str]:
 
 
 def snippet(text: str, query_terms: Sequence[str]) -> str:
-    """About SNIPPET characters of `text` around the first match, with OPEN and CLOSE around every match in them."""
-    wanted = [words for words in map(pieces, query_terms) if words]
-    found = list(_matches(text, wanted))
-    if not found and not text.isascii():
-        found = list(_matches(_without_accents(text), [[_without_accents(word) for word in words] for words in wanted]))
+    """About SNIPPET characters of `text` around the first match, with OPEN and CLOSE around every matching word in them."""
+    found = _matches(text, query_terms)
     start = _cut(text, max(found[0][0] - BEFORE, 0) if found else 0)
     end = min(start + SNIPPET, len(text))
     shown, at = ["…" if start else ""], start
@@ -66,17 +71,27 @@ def snippet(text: str, query_terms: Sequence[str]) -> str:
     return "".join([*shown, text[at:end], "…" if end < len(text) else ""])
 
 
-def _matches(text: str, wanted: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:
-    if not wanted:
-        return
-    patterns = [r"[\W_]*".join(map(re.escape, words)) for words in wanted]
-    for match in re.finditer(rf"(?:(?<![^\W_])|(?<={_UNSPACED})|(?={_UNSPACED}))(?:{'|'.join(patterns)})", text, re.IGNORECASE):
-        yield match.span()
+class _Plain(dict[int, int]):
+    """Each character without its accent, found out when first asked for. One for one, so that places stay the same."""
+
+    def __missing__(self, code: int) -> int:
+        parts = unicodedata.normalize("NFD", chr(code))
+        self[code] = ord(parts[0]) if len(parts) > 1 and unicodedata.combining(parts[1]) else code
+        return self[code]
 
 
-def _without_accents(text: str) -> str:
-    """Each character without its accent; as long as before, so that places stay the same."""
-    return "".join(unicodedata.normalize("NFD", character)[0] for character in text)
+_PLAIN = _Plain()
+
+
+def _matches(text: str, query_terms: Sequence[str]) -> list[tuple[int, int]]:
+    phrases = [pieces(unicodedata.normalize("NFC", term).translate(_PLAIN)) for term in query_terms]
+    patterns = [r"[\W_]*".join(map(re.escape, phrase)) for phrase in phrases if phrase]
+    if not patterns:
+        return []
+    begins = rf"(?:(?<![^\W_])|(?<={_UNSPACED})|(?={_UNSPACED}))"
+    rest = rf"(?:(?<={_UNSPACED})|(?:(?!{_UNSPACED})[^\W_])*)"
+    pattern = re.compile(f"{begins}(?:{'|'.join(patterns)}){rest}", re.IGNORECASE)
+    return [match.span() for match in pattern.finditer(text.translate(_PLAIN))]
 
 
 def _cut(text: str, start: int) -> int:

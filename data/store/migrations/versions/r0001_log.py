@@ -195,13 +195,5 @@ def _search() -> None:
             "body, content='search_document', content_rowid='id', tokenize='unicode61 remove_diacritics 2', prefix='2 3')"
         )
     else:
-        # PostgreSQL's parser keeps paths, hosts and hyphenated words whole; blanks for punctuation make it split as FTS5 does
-        punctuation = "!\"#$%&''()*+,-./:;<=>?@[\\]^_`{|}~\u200b"
-        blanks = " " * (len(punctuation) - 1)  # '' above is one quote
-        op.execute(
-            sa.DDL(  # type: ignore[no-untyped-call]
-                "ALTER TABLE search_document ADD COLUMN terms tsvector GENERATED ALWAYS AS "
-                f"(to_tsvector('simple', translate(body, '{punctuation.replace('%', '%%')}', '{blanks}'))) STORED"
-            )
-        )
+        op.execute("ALTER TABLE search_document ADD COLUMN terms tsvector NOT NULL")
         op.create_index("ix_search_document_terms", "search_document", ["terms"], postgresql_using="gin")

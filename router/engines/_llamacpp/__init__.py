@@ -1,0 +1,18 @@
+"""The parts of the llama.cpp engine; the engine itself is router/engines/llamacpp.py.
+
+bindings   the C interface, loaded once and lean, with its log kept in memory
+header     what a GGUF file says of itself, checked before llama.cpp sees it
+files      model names -> files, and the list of what is there
+probe      the first load of an unknown file, in a child process that may crash
+vocab      tokens and text, both ways
+sandbox    a Jinja environment in which a hostile chat template runs out of budget instead of time
+template   the model's chat template
+prompt     a conversation -> prompt tokens that fit, with no control token made by content
+context    prompt and answer in the KV cache, computed batch by batch, reused by prefix
+sampler    the next token: penalties, cuts, temperature, JSON schema
+text       token bytes -> text, thinking and stop strings
+generate   the answer, token by token
+score      log-probabilities of given continuations
+embed      sentence vectors
+model      one loaded file with its vocabulary, template, adapters and contexts
+"""

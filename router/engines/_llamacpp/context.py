@@ -1,0 +1,93 @@
+"""One llama.cpp context: what is in its KV cache, computed batch by batch and reused by common prefix.
+
+`tokens` is always what sequence 0 of the cache holds: a token is added only after it was computed, so an answer may be
+left at any point. A context serves one adapter for its whole life, because cached values depend on it. Not covered:
+shifting a full context, saving it to disk.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from data.errors import EngineInterrupted, ModelInvalid
+from router.engines._llamacpp import bindings
+
+SEQUENCES = 32  # continuations scored at once beside the conversation itself
+LOGITS_BYTES = 32 << 20  # of logits in one batch
+
+
+class Context:
+    """A context of `size` tokens at most, on a loaded model."""
+
+    def __init__(self, api: Any, model: int, *, size: int, batch: int, threads: int, vocab_size: int) -> None:
+        """Raises ModelInvalid where llama.cpp cannot make it (most often for lack of memory)."""
+        self._api = api
+        rolls_back = not (api.llama_model_is_recurrent(model) or api.llama_model_is_hybrid(model))
+        self.sequences = SEQUENCES + 1 if rolls_back else 1
+        self.rows = max(self.sequences, min(batch, LOGITS_BYTES // (4 * vocab_size)))
+        params = api.llama_context_default_params()
+        params.n_ctx = size
+        params.n_batch = params.n_ubatch = min(batch, size)
+        params.n_seq_max = self.sequences
+        params.n_outputs_max = self.rows
+        params.n_threads = params.n_threads_batch = threads
+        params.kv_unified = True  # the sequences share their prefix
+        params.no_perf = True
+        if not api.llama_supports_gpu_offload():
+            params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_ENABLED  # the default, auto, tries it out first: 10 ms
+        bindings.forget_log()
+        self.pointer: Any = api.llama_init_from_model(model, params)
+        if not self.pointer:
+            reason = bindings.last_complaint() or "llama.cpp does not say why"
+            raise ModelInvalid(
+                f"no context of {size} tokens can be made: {reason}", "try: pointsman config set llamacpp.context 2048"
+            )
+        self.memory: Any = api.llama_get_memory(self.pointer)
+        self.size = size
+        self.batch: int = params.n_batch
+        self.tokens: list[int] = []
+        self.user: object = None  # whose answer is being computed; another one makes the first stop
+        self._buffer = (api.llama_token * self.batch)()
+
+    def keep(self, prompt: Sequence[int]) -> int:
+        """Keep the cached tokens that `prompt` begins with, all but its last at most; returns how many."""
+        count = common_prefix(self.tokens, prompt[:-1])
+        if not self._api.llama_memory_seq_rm(self.memory, 0, count, -1):
+            count = 0
+            self._api.llama_memory_clear(self.memory, False)
+        del self.tokens[count:]
+        return count
+
+    def read(self, tokens: Sequence[int]) -> None:
+        """Compute at most `batch` tokens that follow the cached ones; the logits are those of the last."""
+        count = len(tokens)
+        self._buffer[:count] = tokens
+        self.check(self._api.llama_decode(self.pointer, self._api.llama_batch_get_one(self._buffer, count)))
+        self.tokens += tokens
+
+    def check(self, code: int) -> None:
+        """Raise EngineInterrupted for a failed llama_decode, after emptying the cache, whose state is then unknown."""
+        if code == 0:
+            return
+        self.clear()
+        reason = {1: "no room in the context", 2: "the computation was aborted"}.get(code) or bindings.last_complaint()
+        raise EngineInterrupted(f"llama.cpp failed to compute (code {code}): {reason or 'it does not say why'}", "ask again")
+
+    def clear(self) -> None:
+        """Empty the cache."""
+        self.tokens.clear()
+        self._api.llama_memory_clear(self.memory, False)
+
+    def close(self) -> None:
+        """Free the context. Safe to call twice."""
+        if self.pointer is not None:
+            self._api.llama_free(self.pointer)
+            self.pointer = None
+            self.user = None
+
+
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    length = min(len(first), len(second))
+    if first[:length] == second[:length]:
+        return length
+    return next(at for at in range(length) if first[at] != second[at])

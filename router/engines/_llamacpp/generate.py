@@ -1,0 +1,122 @@
+"""The answer, token by token: prompt in batches, then decode and draw until the model, a limit or the caller ends it.
+
+Between two pieces nothing is computed and the context is consistent, so the generator may be closed or abandoned at any
+of them. Not covered: finding the model (the engine), making the prompt (`prompt`).
+"""
+
+import time
+from collections.abc import Iterator
+
+from data.chat import Chunk, Finish, Usage
+from data.errors import EngineInterrupted
+from router.engines._llamacpp.context import Context
+from router.engines._llamacpp.model import LoadedModel
+from router.engines._llamacpp.prompt import Prompt, compose
+from router.engines._llamacpp.sampler import Sampler
+from router.engines._llamacpp.text import OPEN, Shown
+from router.engines.base import Request
+
+
+def answer(model: LoadedModel, request: Request, started: float, load_s: float) -> Iterator[Chunk]:
+    """The chunks of one answer; `started` is time.perf_counter() at the request, `load_s` the seconds spent loading."""
+    user = object()
+    with model.lock:
+        context = model.context(request.adapter)
+        prompt = compose(model, request, context)
+        context.user = user
+        cached = context.keep(prompt.tokens)
+    yield from _read(model, context, user, prompt.tokens)
+    with model.lock:
+        _still(context, user)
+        sampler = Sampler(model.api, context.pointer, model.vocab_pointer, request.sampling, request.schema)
+    writer = _Writer(model, context, user, sampler, request, prompt)
+    try:
+        yield from writer.write()
+    finally:
+        sampler.close()
+    now = time.perf_counter()
+    yield Chunk(
+        usage=Usage(
+            prompt_tokens=len(prompt.tokens),
+            cached_tokens=cached,
+            completion_tokens=writer.count,
+            ttft_s=writer.first_at - started,
+            total_s=now - started,
+            finish=writer.finish,
+            load_s=load_s,
+            context_tokens=context.size,
+            dropped_turns=prompt.dropped_turns,
+        )
+    )
+
+
+def _read(model: LoadedModel, context: Context, user: object, prompt: list[int]) -> Iterator[Chunk]:
+    begin = len(context.tokens)
+    total = len(prompt) - begin
+    for at in range(begin, len(prompt), context.batch):
+        if total > context.batch:
+            yield Chunk(phase="reading", progress=(at - begin) / total)
+        with model.lock:
+            _still(context, user)
+            context.read(prompt[at : at + context.batch])
+
+
+def _still(context: Context, user: object) -> None:
+    if context.user is not user:
+        raise EngineInterrupted("the answer was broken off: the model was closed or asked something else", "ask again")
+
+
+class _Writer:
+    """The loop of one answer, and what is known at its end."""
+
+    def __init__(
+        self, model: LoadedModel, context: Context, user: object, sampler: Sampler, request: Request, prompt: Prompt
+    ) -> None:
+        self.count = 0
+        self.finish: Finish = "stop"
+        self.first_at = 0.0
+        self._model, self._context, self._user, self._sampler = model, context, user, sampler
+        self._most = min(request.max_tokens, context.size - len(prompt.tokens) + 1)
+        thinks = model.template.thinks
+        self._shown = Shown((*request.stop, *model.template.stops), thinks, thinks and prompt.text.rstrip().endswith(OPEN))
+
+    def write(self) -> Iterator[Chunk]:
+        """The pieces as they can be shown. What is slow to look up is looked up once: this loop runs for every token."""
+        model, context, user, shown, draw = self._model, self._context, self._user, self._shown, self._sampler.draw
+        lock, is_end, piece, feed, tokens, most = (
+            model.lock,
+            model.vocab.is_end,
+            model.vocab.piece,
+            shown.feed,
+            context.tokens,
+            self._most,
+        )
+        decode, pointer = model.api.llama_decode, context.pointer
+        one = (model.api.llama_token * 1)()
+        batch = model.api.llama_batch_get_one(one, 1)
+        with lock:
+            _still(context, user)
+            token = draw()
+        self.first_at = time.perf_counter()
+        while not is_end(token):
+            self.count += 1
+            thinking, text = feed(piece(token))
+            if thinking or text:
+                yield Chunk(text, thinking)
+            if shown.stopped:
+                return
+            if self.count >= most:
+                self.finish = "length"
+                break
+            with lock:
+                if context.user is not user:
+                    _still(context, user)
+                one[0] = token
+                code = decode(pointer, batch)
+                if code:
+                    context.check(code)
+                tokens.append(token)
+                token = draw()
+        thinking, text = shown.flush()
+        if thinking or text:
+            yield Chunk(text, thinking)
