@@ -264,7 +264,10 @@ def test_at_most_two_models_stay_in_memory(tiny_engine: LlamaCpp, tmp_path: Path
 
 
 def test_thinking_comes_apart_from_the_answer(tiny_engine: LlamaCpp, tmp_path: Path) -> None:
-    template = "{% for m in messages %}{{ m.content }}{% endfor %}{% if enable_thinking is defined and not enable_thinking %}</think>{% else %}<think>\n{% endif %}"
+    template = (
+        "{% for m in messages %}{{ m.content }}{% endfor %}"
+        "{% if enable_thinking is defined and not enable_thinking %}</think>{% else %}<think>\n{% endif %}"
+    )
     model = tiny_gguf.bpe_model(tmp_path / "thinker.gguf", template=template)
     chunks = list(tiny_engine.stream(request("why", model=model)))
     assert "".join(chunk.thinking for chunk in chunks) != ""
@@ -274,14 +277,26 @@ def test_thinking_comes_apart_from_the_answer(tiny_engine: LlamaCpp, tmp_path: P
     assert "".join(chunk.text for chunk in chunks) != ""
 
 
-def test_preloading_in_another_thread_spares_the_loading(embedded_gguf: Path) -> None:
+@pytest.mark.parametrize("system", ["", "You are a parrot."])
+def test_preloading_in_another_thread_spares_loading_and_the_common_beginning(embedded_gguf: Path, system: str) -> None:
     engine = LlamaCpp(LlamaCppSettings(context=512, threads=1))
-    thread = threading.Thread(target=engine.preload, args=(MODEL,))
+    thread = threading.Thread(target=engine.preload, args=(MODEL, system))
     thread.start()
     thread.join()
-    chunks = list(engine.stream(request("Say yes.", max_tokens=2)))
+    talk = (*((Message("system", system),) if system else ()), "Say yes.")
+    chunks = list(engine.stream(request(*talk, max_tokens=4)))
+    usage = chunks[-1].usage
+    assert usage is not None
     assert not any(chunk.phase == "loading" for chunk in chunks)
+    assert usage.cached_tokens > usage.prompt_tokens // 2
+    assert "".join(chunk.text for chunk in chunks) == fresh(engine, *talk, max_tokens=4)[0]
     engine.close()
+
+
+def test_preloading_an_encoder_makes_it_ready(tiny_engine: LlamaCpp, tmp_path: Path) -> None:
+    file = tiny_gguf.encoder(tmp_path / "encoder.gguf")
+    tiny_engine.preload(str(file))
+    assert tiny_engine.embed(["hello"], str(file)).shape == (1, 32)
 
 
 def test_closing_from_another_thread_breaks_the_answer_off(tiny_engine: LlamaCpp) -> None:
@@ -375,30 +390,48 @@ def run(ending: str, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *options, "-c", SCRIPT + ending], capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize(
-    "ending",
-    [
-        "stream = engine.stream(request)\nwhile not next(stream).text: pass",
-        "stream = engine.stream(request)\nwhile not next(stream).text: pass\nengine.close()",
-        "list(engine.stream(request))\nengine.embed(['a'], 'smollm2-135m')",
-        "import threading\nthreading.Thread(target=engine.preload, args=('smollm2-135m',), daemon=True).start()",
-        "import threading\nthreading.Thread(target=lambda: list(engine.stream(request)), daemon=True).start()\nimport time; time.sleep(0.5)",
-        "request = Request(request.model, request.messages, schema={'type': 'array'})\nstream = engine.stream(request)\nwhile not next(stream).text: pass",
-    ],
-    ids=["abandoned", "closed", "finished", "loading", "answering", "grammar"],
-)
+BEGUN = "stream = engine.stream(request)\nwhile not next(stream).text:\n    pass\n"
+ENDINGS = {
+    "abandoned": BEGUN,
+    "closed": BEGUN + "engine.close()",
+    "finished": "list(engine.stream(request))\nengine.embed(['a'], 'smollm2-135m')",
+    "loading": "import threading\nthreading.Thread(target=engine.preload, args=('smollm2-135m',), daemon=True).start()",
+    "answering": """
+import threading
+begun = threading.Event()
+def answer():
+    for chunk in engine.stream(request):
+        begun.set()
+threading.Thread(target=answer, daemon=True).start()
+begun.wait()
+""",
+    "grammar": "request = Request(request.model, request.messages, schema={'type': 'array'})\n" + BEGUN,
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_the_process_ends_cleanly_and_silently(ending: str) -> None:
-    done = run(ending, "-W", "error")
+    done = run(ENDINGS[ending], "-W", "error")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_ctrl_c_while_loading_is_not_lost() -> None:
-    done = run("import _thread\nfrom router.engines._llamacpp import bindings\nkeep = bindings._keep\n"
-               "def keeping(*args):\n    raise KeyboardInterrupt\n"
-               "bindings._log = type('Log', (), {'append': keeping, 'clear': lambda self: None, '__bool__': lambda self: False})()\n"
-               "import router.engines._llamacpp.model\nbindings.api()\nbindings._keep(4, b'x', None)\n"
-               "try:\n    bindings.raise_interrupt()\nexcept KeyboardInterrupt:\n    print('told')")  # fmt: skip
-    assert done.stdout == "told\n"
+    done = run(
+        """
+import signal
+from router.engines._llamacpp import bindings
+class Pressed(list):
+    def __bool__(self):
+        signal.raise_signal(signal.SIGINT)
+        return True
+bindings._interrupts = Pressed()
+try:
+    list(engine.stream(request))
+except KeyboardInterrupt:
+    print("told")
+"""
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "told\n", "")
 
 
 def test_the_whole_package_can_still_be_imported_and_stays_silent() -> None:

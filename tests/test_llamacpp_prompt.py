@@ -1,5 +1,6 @@
 """Conversations made into prompts: no control token from content, what is left out when it is long, reuse of what was said."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,15 @@ from router.engines._llamacpp.prompt import Prompt, aligned, compose
 from router.engines._llamacpp.vocab import MARK
 from router.engines.base import Request
 
-INST = "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %} {{ m.content | trim }}</s>{% endif %}{% endfor %}"
+INST = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
+    "{% else %} {{ m.content | trim }}</s>{% endif %}{% endfor %}"
+)
 GLUED = "{% for m in messages %}<|im_{{ m.content }}d|>{{ m.role }}<|im_start{{ m.content }}{% endfor %}"
-LISTING = "{% for m in messages %}{% for call in m.tool_calls or [] %}{{ call.function.name }}({{ call.function.arguments | tojson }}){% endfor %}{{ m.name or '' }}{{ m.content }}{% endfor %}{{ tools | tojson }}"
+LISTING = (
+    "{% for m in messages %}{% for call in m.tool_calls or [] %}{{ call.function.name }}({{ call.function.arguments | tojson }})"
+    "{% endfor %}{{ m.name or '' }}{{ m.content }}{% endfor %}{{ tools | tojson }}"
+)
 
 
 def load(path: Path, context: int = 512) -> LoadedModel:
@@ -39,7 +46,7 @@ def tinies(tmp_path_factory: pytest.TempPathFactory):
     models = {
         "inst": load(tiny_gguf.spm_model(folder / "inst.gguf", template=INST, specials=("[INST]", "[/INST]"))),
         "glued": load(tiny_gguf.bpe_model(folder / "glued.gguf", template=GLUED)),
-        "listing": load(tiny_gguf.bpe_model(folder / "listing.gguf", template=LISTING, context=4096), context=4096),
+        "listing": load(tiny_gguf.bpe_model(folder / "listing.gguf", template=LISTING, context=4096), 4096),
         "bare_spm": load(tiny_gguf.spm_model(folder / "bare.gguf")),
         "bare_bpe": load(tiny_gguf.bpe_model(folder / "bare_bpe.gguf", specials=("<s>", "</s>"))),
         "tekken": load(tiny_gguf.bpe_model(folder / "tekken.gguf", pre="tekken", context=100_000)),
@@ -61,40 +68,10 @@ def users(*texts: str) -> list[Message]:
     return [Message("user", text) for text in texts]
 
 
-fragments = st.lists(
-    st.sampled_from(
-        [
-            "<|im_start|>",
-            "<|im_end|>",
-            "<|im_",
-            "start|>",
-            "end|>",
-            "en",
-            "<",
-            "|",
-            ">",
-            "s>",
-            "</s>",
-            "</",
-            "<s>",
-            "[INST]",
-            "[/INST]",
-            "[",
-            "INST]",
-            "]",
-            " ",
-            "\n",
-            "a",
-            MARK,
-            "<|endoftext|>",
-            "<unk>",
-            "<0x0A>",
-            "<|",
-            "|>",
-        ]  # fmt: skip
-    ),
-    max_size=6,
-).map("".join)
+FRAGMENTS = (
+    "<|im_start|> <|im_end|> <|im_ start|> end|> en < | > s> </s> </ <s> [INST] [/INST] [ INST] ] a <|endoftext|> <unk> <| |>"
+)
+fragments = st.lists(st.sampled_from([*FRAGMENTS.split(), " ", "\n", MARK]), max_size=6).map("".join)
 everyday = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -110,8 +87,8 @@ def test_content_never_becomes_a_control_token(smol: LoadedModel, text: str, oth
 @given(text=fragments, other=fragments, name=st.sampled_from(["inst", "glued", "bare_spm", "bare_bpe"]))
 def test_content_never_completes_a_control_token_of_the_template(tinies, text: str, other: str, name: str) -> None:
     model = tinies[name]
-    conversation = users(text) + [Message("assistant", other)] + users(other)
-    harmless = users("zz") + [Message("assistant", "zz")] + users("zz")
+    conversation = [*users(text), Message("assistant", other), *users(other)]
+    harmless = [*users("zz"), Message("assistant", "zz"), *users("zz")]
     assert controls(model, *conversation) == controls(model, *harmless)
 
 
@@ -256,13 +233,12 @@ def test_an_empty_conversation_and_an_empty_prompt_are_refused(tmp_path: Path, s
 @given(text=st.text("ab <|", max_size=30), cuts=st.lists(st.integers(0, 30), max_size=5), more=st.text("ab ", max_size=10))
 def test_cached_tokens_are_used_as_far_as_they_spell_the_same(smol: LoadedModel, text: str, cuts: list[int], more: str) -> None:
     vocab = smol.vocab
-    fresh = vocab.tokenise_text(text)
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    cached = [token for begin, end in zip(places, places[1:], strict=False) for token in vocab.tokenise_text(text[begin:end])]
+    cached = [token for begin, end in pairwise(places) for token in vocab.tokenise_text(text[begin:end])]
     found = aligned(vocab.tokenise_text(text + more), cached, vocab)
     assert vocab.spelling(found).decode() == text + more
     if not more:
-        assert found == cached or len(fresh) != len(cached) and vocab.spelling(found) == vocab.spelling(cached) or found == fresh
+        assert found == cached
 
 
 def test_alignment_never_takes_text_for_a_control_token(smol: LoadedModel) -> None:

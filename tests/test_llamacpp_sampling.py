@@ -123,8 +123,9 @@ def test_every_cut_at_its_narrowest_is_greedy(model: LoadedModel, field) -> None
     assert drawn(model, WIDE.model_copy(update=field), 10) == drawn(model, Sampling(temperature=0, repeat_penalty=1.0), 10)
 
 
+SHORT = {"type": "string", "maxLength": 8}
 SCHEMAS = [
-    {"type": "object", "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer"}}, "required": ["name", "age"]},
+    {"type": "object", "required": ["name", "age"], "properties": {"name": SHORT, "age": {"type": "integer"}}},
     {"enum": ["yes", "no", 'quo"ted', "back\\slash", "né\n", 3, None, {"a": [1.5, True]}]},
     {"const": {"a": "ü"}},
     {"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 4},

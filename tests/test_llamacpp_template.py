@@ -22,32 +22,39 @@ def render(source: str, messages: list[dict[str, Any]] = TALK, **more: Any) -> s
     return template(source).render(messages, **more)
 
 
-@pytest.mark.parametrize(
-    ("source", "text"),
-    [
-        ("{{ bos_token }}{% for m in messages %}{{ m['role'] }}={{ m.content | trim }}{{ eos_token }}{% endfor %}", "<s>system=Be brief.</s>user=Hi</s>"),
-        ("{%- for m in messages %}\n    {{- m.role }}\n{%- endfor %}", "systemuser"),
-        ("{% for m in messages %}\n{{ m.role }}\n{% endfor %}", "system\nuser\n"),
-        ("{% for m in messages %}{% if m.role == 'system' %}{% continue %}{% endif %}{{ m.content }}{% break %}{% endfor %}", "Hi"),
-        ("{% generation %}{{ messages[-1].content }}{% endgeneration %}", "Hi"),
-        ("{% set ns = namespace(n=0) %}{% for m in messages[::-1] %}{% set ns.n = ns.n + m.content | length %}{% endfor %}{{ ns.n }}", "11"),
-        ("{% macro say(m) %}[{{ m.content }}]{% endmacro %}{{ messages | map(attribute='role') | join(',') }}{{ say(messages[1]) }}", "system,user[Hi]"),
-        ("{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ tools is none }}{{ documents is none }}", "1TrueTrue"),
-        ("{% if messages[0].content is string and messages is iterable and messages is not mapping %}{{ 'a' ~ 1 ~ [2] }}{% endif %}", "a1[2]"),
-        ("{{ messages[1].content.split('i')[0].upper().strip() + 'x' * 3 }}{{ '%s-%02d' % ('a', 7) }}{{ '{}'.format(5) }}", "Hxxxa-075"),
-        ("{% set x %}{{ messages[1].content }}!{% endset %}{{ x | trim }}{{ x is defined }}{{ y is defined }}", "Hi!TrueFalse"),
-        ("{{ strftime_now('%Y')[:2] }}{{ add_generation_prompt }}", "20True"),
-        ("{{ messages[0] | tojson }}", '{"role": "system", "content": "Be brief."}'),
-        ("{% for k, v in messages[1] | items %}{{ k }}:{{ v }};{% endfor %}{% for k, v in messages[1].items() %}{{ k }}{% endfor %}", "role:user;content:Hi;rolecontent"),
-        ("{{ nothing }}{{ messages[0].nothing }}{{ messages[5] }}|", "|"),
-    ],
-)  # fmt: skip
+PUBLISHED = {
+    "{{ bos_token }}{% for m in messages %}{{ m['role'] }}={{ m.content | trim }};{% endfor %}{{ eos_token }}": (
+        "<s>system=Be brief.;user=Hi;</s>"
+    ),
+    "{%- for m in messages %}\n    {{- m.role }}\n{%- endfor %}": "systemuser",
+    "{% for m in messages %}\n{{ m.role }}\n{% endfor %}": "system\nuser\n",
+    "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.content }}{% break %}{% endfor %}": "Hi",
+    "{% generation %}{{ messages[-1].content }}{% endgeneration %}": "Hi",
+    "{% set ns = namespace(n=0) %}{% for m in messages[::-1] %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}": "2",
+    "{% macro say(m) %}[{{ m }}]{% endmacro %}{{ say(1) }}{{ messages | map(attribute='role') | join(',') }}": "[1]system,user",
+    "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ tools is none }}": "1True",
+    "{% if messages[0].content is string and messages is not mapping %}{{ 'a' ~ 1 ~ [2] }}{% endif %}": "a1[2]",
+    "{{ messages[1].content.split('i')[0].upper().strip() + 'x' * 3 }}{{ '%s-%02d' % ('a', 7) }}": "Hxxxa-07",
+    "{% set x %}{{ messages[1].content }}!{% endset %}{{ x | trim }}{{ x is defined }}{{ y is defined }}": "Hi!TrueFalse",
+    "{{ strftime_now('%Y')[:2] }}{{ '{}'.format(5) }}{{ add_generation_prompt }}": "205True",
+    "{{ messages[0] | tojson }}": '{"role": "system", "content": "Be brief."}',
+    "{% for k, v in messages[1] | items %}{{ k }}:{{ v }};{% endfor %}{% for k, v in messages[1].items() %}{{ k }}{% endfor %}": (
+        "role:user;content:Hi;rolecontent"
+    ),
+    "{{ nothing }}{{ messages[0].nothing }}{{ messages[5] }}|": "|",
+}
+
+
+@pytest.mark.parametrize(("source", "text"), PUBLISHED.items())
 def test_what_published_templates_use_works(source: str, text: str) -> None:
     assert render(source) == text
 
 
 def test_tools_and_calls_arrive_in_the_shape_templates_expect() -> None:
-    source = "{{ tools[0].function.name }}{% for c in messages[0].tool_calls %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}"
+    source = (
+        "{{ tools[0].function.name }}"
+        "{% for c in messages[0].tool_calls %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}"
+    )
     call = [{"role": "assistant", "content": "", "tool_calls": [CALL]}]
     assert render(source, call, tools=[TOOL]) == 'addadd{"a": 1, "ü": "é<b>"}'
 
@@ -61,7 +68,10 @@ def test_thinking_is_switched_only_when_asked() -> None:
 
 
 def test_a_template_that_wants_other_roles_is_asked_again() -> None:
-    strict = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{{ m.role }}:{{ m.content }};{% endfor %}"
+    strict = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        "{{ m.role }}:{{ m.content }};{% endfor %}"
+    )
     assert render(strict) == "user:Be brief.\n\nHi;"
     twice = [*TALK, {"role": "user", "content": "you?"}]
     assert render(strict, twice) == "user:Be brief.\n\nHi\n\nyou?;"
@@ -95,7 +105,7 @@ HOSTILE = [
     "{% set ns = namespace(n=99) %}{% for i in range(99) %}{% set ns.n = ns.n * ns.n %}{% endfor %}",
     "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
     "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
-    "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}{% endfor %}",
+    "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set y %}{{ n.x }}{{ n.x }}{% endset %}{% set n.x = y %}{% endfor %}",
     "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] | join %}{% endfor %}",
     "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
     "{% set ns = namespace(x={}) %}{% for i in range(60) %}{% set ns.x = {'a': ns.x, 'b': ns.x} %}{% endfor %}{{ ns.x | tojson }}",
@@ -162,8 +172,9 @@ def test_a_budget_is_for_one_rendering() -> None:
 
 def test_a_long_conversation_stays_far_below_the_budget() -> None:
     source = (
-        "{% macro say(m) %}{{ '<|' ~ m.role | trim ~ '|>' }}{{ m.content.split('</t>')[-1].lstrip() | trim }}{% endmacro %}"
-        "{% for m in messages %}{% if m.role == 'tool' and loop.first %}{{ m | tojson }}{% else %}{{ say(m) + '\n' }}{% endif %}{% endfor %}"
+        "{% macro say(m) %}{{ '<|' ~ m.role | trim ~ '|>' }}"
+        "{{ m.content.split('</t>')[-1].lstrip() | trim }}{% endmacro %}"
+        "{% for m in messages %}{% if m.role == 'tool' %}{{ m | tojson }}{% else %}{{ say(m) + '\n' }}{% endif %}{% endfor %}"
     )
     talk = [{"role": "user", "content": "word " * 50}] * 5_000
     prepared = template(source)

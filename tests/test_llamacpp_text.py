@@ -1,5 +1,7 @@
 """From token bytes to shown text: characters, thinking and stop strings, cut at any place."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ letters = st.text("ab<think>/STOP \n", max_size=40)
 def pieces(text: str, cuts: list[int]) -> list[str]:
     """`text` cut at the given places."""
     places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
-    return [text[begin:end] for begin, end in zip(places, places[1:], strict=False)]
+    return [text[begin:end] for begin, end in pairwise(places)]
 
 
 @given(letters, st.lists(st.integers(0, 100)), st.lists(st.text("aSTOP\n", min_size=1, max_size=4), max_size=3))
@@ -72,7 +74,7 @@ def test_characters_cut_into_bytes_come_out_whole(text: str, cuts: list[int]) ->
     raw = text.encode("utf-8", "replace")
     places = sorted({0, len(raw), *(cut % (len(raw) + 1) for cut in cuts)})
     shown = Shown((), thinks=False)
-    found = [shown.feed(raw[begin:end])[1] for begin, end in zip(places, places[1:], strict=False)] + [shown.flush()[1]]
+    found = [shown.feed(raw[begin:end])[1] for begin, end in pairwise(places)] + [shown.flush()[1]]
     assert "".join(found) == raw.decode("utf-8")
     assert not any("\ufffd" in piece for piece in found) or "\ufffd" in text
 
@@ -90,3 +92,9 @@ def test_stop_strings_count_in_the_answer_and_not_in_the_thinking(stop: str) -> 
     assert shown.feed(b"<think>one\ntwo</think>\n\nthree") == ("one\ntwo", "three")
     assert shown.feed(b"\nfour") == ("", "" if stop else "\nfour")
     assert shown.stopped == bool(stop)
+
+
+def test_the_space_that_a_vocabulary_puts_first_is_left_out() -> None:
+    shown = Shown((), thinks=False, spaced=True)
+    assert [shown.feed(piece)[1] for piece in (b" Hello", b" there", b"  ")] == ["Hello", " there", "  "]
+    assert Shown((), thinks=False, spaced=True).feed(b"Hi") == ("", "Hi")

@@ -99,13 +99,22 @@ class LlamaCpp(Engine):
             "metadata": described,
         }
 
-    def preload(self, model: str) -> None:
-        """Load a chat model and make its context now, so that the first question need not wait; raises as `stream`."""
-        loaded = self._loaded(self._slot(locate(model, self._settings.folders)))
+    def preload(self, model: str, system: str = "") -> None:
+        """Load a model now, and compute what every prompt begins with, so that the first question waits less.
+
+        For a thread beside the one that asks; raises as `stream`. `system` is the system message to expect.
+        """
+        slot = self._slot(locate(model, self._settings.folders))
+        loaded = self._loaded(slot)
         with loaded.lock:
-            if not loaded.closed:
-                _ = loaded.template
-                loaded.context()
+            if loaded.closed:
+                return
+            if loaded.is_encoder:
+                slot.embedder(loaded)
+                return
+            from router.engines._llamacpp.generate import warm
+
+            warm(loaded, system)
 
     def close(self) -> None:
         """Free every model; an answer under way raises EngineInterrupted. Safe to call twice."""

@@ -39,7 +39,7 @@ def api() -> Any:
             callback = module.llama_log_callback(_keep)
             module.llama_log_set(callback, None)
             module.llama_backend_init()
-            _loaded[:] = [module, callback]  # the callback must outlive every call into the library
+            _loaded[:] = [module, callback, module.llama_progress_callback(_go_on)]  # callbacks must outlive every call
         return _loaded[0]
 
 
@@ -53,6 +53,12 @@ def part(name: str) -> Any:
 def hear() -> None:
     """Take the log again: importing the whole package elsewhere would have sent it to stderr."""
     api().llama_log_set(_loaded[1], None)
+
+
+def progress() -> Any:
+    """The callback for loading a model, which ends the load when Ctrl-C is pressed; `raise_interrupt` afterwards."""
+    api()
+    return _loaded[2]
 
 
 def forget_log() -> None:
@@ -89,7 +95,7 @@ def written() -> Iterator[list[str]]:
 
 
 def raise_interrupt() -> None:
-    """Raise the Ctrl-C that arrived inside the log callback, where it could not be raised."""
+    """Raise the Ctrl-C that arrived inside a callback, where it could not be raised."""
     if _interrupts:
         raise _interrupts.pop()
 
@@ -103,6 +109,14 @@ def _keep(level: int, text: bytes, user_data: Any) -> None:
             _log.append((level, text[:500].decode("utf-8", "replace")))
     except KeyboardInterrupt as interrupt:
         _interrupts.append(interrupt)
+
+
+def _go_on(done: float, user_data: Any) -> bool:
+    try:
+        return not _interrupts
+    except KeyboardInterrupt as interrupt:
+        _interrupts.append(interrupt)
+        return False
 
 
 def _import(name: str) -> Any:

@@ -7,9 +7,9 @@ of them. Not covered: finding the model (the engine), making the prompt (`prompt
 import time
 from collections.abc import Iterator
 
-from data.chat import Chunk, Finish, Usage
+from data.chat import Chunk, Finish, Message, Usage
 from data.errors import EngineInterrupted
-from router.engines._llamacpp.context import Context
+from router.engines._llamacpp.context import Context, common_prefix
 from router.engines._llamacpp.model import LoadedModel
 from router.engines._llamacpp.prompt import Prompt, compose
 from router.engines._llamacpp.sampler import Sampler
@@ -50,6 +50,17 @@ def answer(model: LoadedModel, request: Request, started: float, load_s: float) 
     )
 
 
+def warm(model: LoadedModel, system: str = "") -> None:
+    """Compute what every first prompt with this system message begins with, so that the first question waits less."""
+    with model.lock:
+        context = model.context()
+        talks = [(*((Message("system", system),) if system else ()), Message("user", text)) for text in "ab"]
+        first, second = (compose(model, Request("", talk), context).tokens for talk in talks)
+        shared = first[: common_prefix(first, second)]
+        for begin in range(context.keep([*shared, 0]), len(shared), context.batch):
+            context.read(shared[begin : begin + context.batch])
+
+
 def _read(model: LoadedModel, context: Context, user: object, prompt: list[int]) -> Iterator[Chunk]:
     begin = len(context.tokens)
     total = len(prompt) - begin
@@ -78,7 +89,8 @@ class _Writer:
         self._model, self._context, self._user, self._sampler = model, context, user, sampler
         self._most = min(request.max_tokens, context.size - len(prompt.tokens) + 1)
         thinks = model.template.thinks
-        self._shown = Shown((*request.stop, *model.template.stops), thinks, thinks and prompt.text.rstrip().endswith(OPEN))
+        inside = thinks and prompt.text.rstrip().endswith(OPEN)
+        self._shown = Shown((*request.stop, *model.template.stops), thinks, inside, model.vocab.spaces_first)
 
     def write(self) -> Iterator[Chunk]:
         """The pieces as they can be shown. What is slow to look up is looked up once: this loop runs for every token."""

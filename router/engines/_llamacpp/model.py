@@ -125,6 +125,7 @@ class LoadedModel:
         bindings.forget_log()
         params = self.api.llama_model_default_params()
         params.n_gpu_layers = self.settings.gpu_layers
+        params.progress_callback = bindings.progress()
         if trial:
             params.use_extra_bufts = False  # repacking the weights takes long and is not what is tried
         pointer = self.api.llama_model_load_from_file(os.fsencode(self.path), params)

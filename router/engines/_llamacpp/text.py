@@ -86,9 +86,13 @@ class Thinking:
 
 
 class Shown:
-    """The whole way from token bytes to (thinking, text), ended by a stop string in the text."""
+    """The whole way from token bytes to (thinking, text), ended by a stop string in the text.
 
-    def __init__(self, stops: Sequence[str], thinks: bool, inside: bool = False) -> None:
+    spaced: the vocabulary begins every text with a space, which is no part of it.
+    """
+
+    def __init__(self, stops: Sequence[str], thinks: bool, inside: bool = False, spaced: bool = False) -> None:
+        self._spaced = spaced
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._thinking = Thinking(inside) if thinks else None
         self._stops = Stops(stops) if any(stops) else None
@@ -102,6 +106,8 @@ class Shown:
         """(thinking, text) that can be shown after one more token."""
         text = self._decode(piece)
         thinking = ""
+        if self._spaced and text:
+            text, self._spaced = text.removeprefix(" "), False
         if self._thinking is not None:
             thinking, text = self._thinking.feed(text)
         if self._stops is not None:

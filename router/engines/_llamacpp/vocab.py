@@ -16,7 +16,7 @@ MARK = "\ue000"
 _LONG_RUN = re.compile(r"\S{512}|\s{512}")  # a stack of 8 MiB overflows at 22000 characters (deepseek-llm, tekken, llama4)
 _SPECIAL = 1 << 0 | 1 << 3 | 1 << 4  # LLAMA_TOKEN_ATTR_UNKNOWN, _CONTROL, _USER_DEFINED
 _CONTROL = 1 << 0 | 1 << 3
-_BPE = 2  # LLAMA_VOCAB_TYPE_BPE
+_SPM, _BPE = 1, 2  # LLAMA_VOCAB_TYPE_SPM, LLAMA_VOCAB_TYPE_BPE
 _SHOWN = frozenset(("<think>", "</think>"))  # control tokens in some models, yet part of what the model says
 
 
@@ -30,6 +30,7 @@ class Vocab:
         self.adds_bos: bool = api.llama_vocab_get_add_bos(pointer)
         self.bos: int = api.llama_vocab_bos(pointer)
         self.eos: int = api.llama_vocab_eos(pointer)
+        self.spaces_first = api.llama_vocab_type(pointer) == _SPM
         self._cuts_freely = api.llama_vocab_type(pointer) == _BPE
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}

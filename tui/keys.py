@@ -1,0 +1,119 @@
+"""Every key of the chat in one place: id, default key, action and words, by the context in which the key works.
+
+The ids are what `[tui.keymap]` in settings.toml names; help and footer are made from the same tables. Keys that Textual's
+own widgets bring (cursor keys, ctrl+a, ctrl+z in the prompt) have no ids and are not listed.
+
+Keys that act on typed text have no priority: Textual runs a priority binding at once, ahead of letters that were typed
+before it and still wait for their widget.
+"""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+from textual.binding import Binding
+
+ANYWHERE = (
+    Binding("f1", "help", "Help", id="help", tooltip="What can be done here, with its keys"),
+    Binding("ctrl+p", "command_palette", "Palette", id="palette", show=False, priority=True, tooltip="Every command by name"),
+    Binding("ctrl+c", "interrupt", "Copy or interrupt", id="interrupt", show=False, tooltip="Copy, else interrupt; twice quits"),
+    Binding("ctrl+q", "quit", "Quit", id="quit", show=False, priority=True, tooltip="Leave; what has arrived is kept"),
+)
+
+PROMPT = (
+    Binding("enter", "send", "Send", id="send", tooltip="Ask; while an answer comes the question waits in line"),
+    Binding("ctrl+j,alt+enter,shift+enter", "newline", "New line", id="newline", key_display="^j"),
+)
+
+CHAT = (
+    Binding("escape", "cancel", "Cancel", id="cancel", tooltip="Stop the answer (its text is kept), else deselect"),
+    Binding("ctrl+n", "new_chat", "New", id="new_chat", tooltip="Begin a new chat"),
+    Binding("ctrl+l", "models", "Model", id="models", tooltip="Choose the model of this chat"),
+    Binding("ctrl+s,ctrl+r", "sessions", "Sessions", id="sessions", tooltip="Earlier chats, and search in all of them"),
+    Binding("alt+up", "walk(-1)", "Answers", id="previous_block", tooltip="Select the message above, to rate, copy or edit it"),
+    Binding("alt+down", "walk(1)", "Message below", id="next_block", show=False),
+    Binding("ctrl+t", "thinking", "Thinking", id="thinking", show=False, tooltip="Show or hide the model's thinking"),
+    Binding("ctrl+o", "details", "Details", id="details", show=False, tooltip="Open or fold details"),
+    Binding("ctrl+g", "editor", "Editor", id="editor", show=False, tooltip="Write the question in $EDITOR"),
+    Binding("pageup", "page(-1)", "Page up", id="page_up", show=False, priority=True, tooltip="Scroll the chat up"),
+    Binding("pagedown", "page(1)", "Page down", id="page_down", show=False, priority=True, tooltip="Scroll the chat down"),
+    Binding("ctrl+end", "to_end", "To the end", id="to_end", show=False, priority=True, tooltip="Follow the newest text"),
+    Binding("f5", "retry", "Retry", id="retry", tooltip="Open the log again"),
+)
+
+BLOCK = (
+    Binding("c", "copy", "Copy", id="copy_block", tooltip="Copy the message"),
+    Binding("e", "edit", "Edit", id="edit_block", tooltip="Correct an answer; ask a question again in other words"),
+    Binding("r", "regenerate", "Again", id="regenerate", tooltip="Answer the question once more"),
+    Binding("+", "rate(1)", "Good", id="rate_up", tooltip="A good answer"),
+    Binding("-", "rate(-1)", "Bad", id="rate_down", tooltip="A bad answer"),
+    *(Binding(str(stars), f"stars({stars})", f"{stars} of 5 stars", id=f"stars_{stars}", show=False) for stars in range(1, 6)),
+    Binding("u", "undo", "Undo", id="undo_feedback", tooltip="Take back the last rating or correction of this answer"),
+    Binding("up", "screen.walk(-1)", "Message above", id="block_up", show=False),
+    Binding("down", "screen.walk(1)", "Message below", id="block_down", show=False),
+    Binding("<", "sibling(-1)", "Earlier version", id="previous_version", show=False),
+    Binding(">", "sibling(1)", "Later version", id="next_version", show=False),
+)
+
+LIST = (
+    Binding("up", "cursor(-1)", "Up", id="list_up", show=False),
+    Binding("down", "cursor(1)", "Down", id="list_down", show=False),
+    Binding("pageup", "page(-1)", "Page up", id="list_page_up", show=False),
+    Binding("pagedown", "page(1)", "Page down", id="list_page_down", show=False),
+    Binding("enter", "choose", "Choose", id="choose"),
+    Binding("escape", "leave", "Back", id="leave"),
+)
+
+SESSIONS = (
+    Binding("f2", "rename", "Rename", id="rename_session"),
+    Binding("ctrl+d", "delete", "Delete", id="delete_session", tooltip="Asks once more before it deletes"),
+)
+
+CORRECTION = (
+    Binding("ctrl+s", "save", "Save", id="save_correction", tooltip="Keep this as what the answer should have been"),
+    Binding("escape", "leave", "Leave", id="leave_correction"),
+)
+
+HELP = (Binding("escape,f1,q", "app.pop_screen", "Back", id="leave_help"),)
+
+CONTEXTS: dict[str, Sequence[Binding]] = {
+    "Prompt": PROMPT,
+    "Chat": CHAT,
+    "A selected message": BLOCK,
+    "Lists": LIST,
+    "Sessions": SESSIONS,
+    "Correcting an answer": CORRECTION,
+    "Help": HELP,
+    "Anywhere": ANYWHERE,
+}
+
+
+TOGETHER = (
+    ("Prompt", "Chat", "A selected message", "Anywhere"),
+    ("Lists", "Sessions", "Anywhere"),
+    ("Correcting an answer", "Anywhere"),
+)
+"""Contexts whose keys work at the same time."""
+
+
+def ids() -> list[str]:
+    """Every binding id, for `[tui.keymap]`."""
+    return [binding.id for bindings in CONTEXTS.values() for binding in bindings if binding.id]
+
+
+def complaints(keymap: Mapping[str, str]) -> list[str]:
+    """One line about each id of `keymap` that no binding has, and about each key that it gives to a second binding."""
+    lines = []
+    known = ids()
+    for name in keymap:
+        if name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.0)
+            lines.append(f"tui.keymap: there is no key named {name!r}; did you mean {near[0]!r}?")
+    for contexts in TOGETHER:
+        owners: dict[str, str] = {}
+        for binding in (binding for context in contexts for binding in CONTEXTS[context]):
+            name = binding.id or ""
+            for key in keymap.get(name, binding.key).split(","):
+                other = owners.setdefault(key.strip(), name)
+                if other != name and {other, name} & set(keymap):
+                    lines.append(f"tui.keymap: {key.strip()!r} is the key of {other} and of {name}; one of them will not work")
+    return list(dict.fromkeys(lines))

@@ -1,0 +1,116 @@
+"""Every message between widgets and screens of the chat. Plain data; whoever sends one does not know who reads it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textual.message import Message
+
+if TYPE_CHECKING:
+    from data.errors import PointsmanError
+    from router.session import Session
+
+
+@dataclass
+class Submitted(Message):
+    """The prompt's text is to be sent; the prompt is empty already."""
+
+    text: str
+
+
+class EndWanted(Message):
+    """The end key was pressed in an empty prompt: follow the newest text."""
+
+
+@dataclass
+class HandedBack(Message):
+    """A question that was not asked: it belongs into the prompt again."""
+
+    text: str
+
+
+@dataclass
+class Activity(Message):
+    """What the conversation does now, and how fast. phase "" is idle.
+
+    tokens_per_s and ttft_s (seconds to the first token) are 0 where not known; context is the share of the model's window
+    in use, from 0 to 1, None where not known; queued counts the questions in line.
+    """
+
+    phase: str = ""
+    tokens_per_s: float = 0.0
+    ttft_s: float = 0.0
+    context: float | None = None
+    queued: int = 0
+
+
+@dataclass
+class Identity(Message):
+    """The conversation's title and the model that answers in it, both as they came; "" where there is none yet."""
+
+    title: str
+    model: str
+
+
+@dataclass
+class OllamaState(Message):
+    """What the probe of the user's Ollama server found. state: ready, no models, not running or not installed."""
+
+    state: str
+    host: str
+    fix: str = ""
+
+
+@dataclass
+class Resend(Message):
+    """A question is to be asked again in other words: its turn and its text."""
+
+    turn: str
+    text: str
+
+
+@dataclass
+class Regenerate(Message):
+    """The answer of this turn is to be given once more."""
+
+    turn: str
+
+
+@dataclass
+class PathChanged(Message):
+    """Another version of a message was chosen: the conversation is to be shown along it, with this turn selected."""
+
+    conversation: str
+    turn: str
+
+
+class OpenWanted(Message):
+    """The log is to be opened (again)."""
+
+
+@dataclass
+class Opened(Message):
+    """The log and the engines are ready."""
+
+    session: "Session"
+
+
+@dataclass
+class OpenFailed(Message):
+    """The log cannot be used; nothing may be sent until it can."""
+
+    fault: "PointsmanError"
+
+
+@dataclass
+class Surveyed(Message):
+    """The model that a new chat gets, and what was found on this machine, one line each; untrusted text."""
+
+    default: str
+    findings: tuple[str, ...]
+
+
+@dataclass
+class Resumed(Message):
+    """Another conversation is displayed: the questions in it, oldest first."""
+
+    questions: tuple[str, ...]

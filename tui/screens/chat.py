@@ -1,0 +1,289 @@
+"""The chat: one column of title, conversation, prompt, status line and keys, and the ways to the other screens.
+
+Not covered: asking (`tui.widgets.conversation`), what is done to a message (`tui.widgets.blocks`), opening the log (`tui.app`).
+"""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events, on, work
+from textual.app import ComposeResult, SuspendNotSupported
+from textual.binding import BindingType
+from textual.widgets import Footer, Static
+
+from data.config import Settings
+from data.errors import InputError, PointsmanError
+from tui import keys, survey
+from tui.background import in_background
+from tui.messages import (
+    Activity,
+    EndWanted,
+    HandedBack,
+    Identity,
+    OllamaState,
+    Opened,
+    OpenFailed,
+    OpenWanted,
+    Regenerate,
+    Resend,
+    Resumed,
+    Submitted,
+    Surveyed,
+)
+from tui.widgets.conversation import Conversation
+from tui.widgets.empty import EmptyState
+from tui.widgets.prompt import Prompt
+from tui.widgets.safe_screen import SafeScreen
+from tui.widgets.status import StatusLine
+from tui.widgets.title import TitleBar
+from tui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from router.session import Session
+
+PROBE_S = 5.0
+"""Seconds between two looks at the Ollama server."""
+
+
+class ChatScreen(SafeScreen):
+    """One conversation at a time."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.CHAT]
+    CONTEXTS = ("Prompt", "Chat", "A selected message")
+    AUTO_FOCUS = "#prompt"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (80, "-normal")]
+
+    def __init__(self, settings: Settings, conversation: str = "") -> None:
+        super().__init__()
+        self._settings = settings
+        self._wanted = conversation
+        self._session: Session | None = None
+        self._fault: PointsmanError | None = None
+        self._busy = False
+        self._replaces = ""  # the question turn that what is typed now puts in other words
+
+    def compose(self) -> ComposeResult:
+        """The column."""
+        model = "" if self._settings.model == "auto" else self._settings.model
+        yield TitleBar(id="title")
+        yield Static("", id="banner", markup=False)
+        yield Conversation(Transcript(id="transcript"), id="conversation", model=model)
+        yield EmptyState(id="empty")
+        yield Static("", id="hint", markup=False)
+        yield Prompt(id="prompt")
+        yield StatusLine(id="status")
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        """Draw what is known before the log is open."""
+        self.set_class(not self._wanted, "-empty")
+        self.conversation = self.query_one(Conversation)
+        self.prompt = self.query_one(Prompt)
+        self._transcript = self.query_one(Transcript)
+        self._transcript.text_width = self._settings.tui.text_width
+        self.query_one(TitleBar).show("", self.conversation.model)
+        self._probing = self.set_interval(PROBE_S, self._probe, pause=True)
+
+    # What is said to it
+
+    @on(Opened)
+    def _opened(self, message: Opened) -> None:
+        """The log is open: show the conversation that was asked for, and send what was typed meanwhile."""
+        self._session = message.session
+        self._show_fault(None)
+        self.conversation.open(message.session)
+        if self._wanted:
+            self.conversation.show(self._wanted)
+        in_background("survey", self._look_around, message.session)
+        self._probe()
+        self._probing.resume()
+
+    @on(OpenFailed)
+    def _failed_to_open(self, message: OpenFailed) -> None:
+        """The log cannot be used: say so for as long as it lasts, and hand back what was to be sent."""
+        self._show_fault(message.fault)
+        self.query_one(EmptyState).show(())
+        self.conversation.cancel()
+
+    @on(Surveyed)
+    def _surveyed(self, message: Surveyed) -> None:
+        self.conversation.suggest(message.default)
+        self.query_one(EmptyState).show(message.findings)
+
+    @on(Resumed)
+    def _resumed(self, message: Resumed) -> None:
+        self.prompt.remember(message.questions)
+
+    @on(Submitted)
+    def _submitted(self, message: Submitted) -> None:
+        if self._fault is not None:
+            self.prompt.put(message.text)
+            self.notify("nothing is sent until the log can be written; f5 tries again", severity="error", markup=False)
+            return
+        self.remove_class("-empty")
+        self.conversation.ask(message.text, self._replaces)
+        self._resend("")
+
+    @on(HandedBack)
+    def _handed_back(self, message: HandedBack) -> None:
+        self.prompt.put(message.text)
+        self.set_focus(self.prompt)
+
+    @on(Resend)
+    def _resend_wanted(self, message: Resend) -> None:
+        self.prompt.set_text(message.text)
+        self.set_focus(self.prompt)
+        self._resend(message.turn)
+
+    @on(Regenerate)
+    def _regenerated(self) -> None:
+        self.set_focus(self.prompt)
+
+    @on(Activity)
+    def _activity(self, message: Activity) -> None:
+        self.query_one(StatusLine).show(message)
+        if self._busy != bool(message.phase):  # the footer is made anew at each refresh
+            self._busy = bool(message.phase)
+            self.refresh_bindings()
+
+    @on(Identity)
+    def _identity(self, message: Identity) -> None:
+        self.query_one(TitleBar).show(message.title, message.model)
+        self.set_class(self.conversation.blank, "-empty")
+
+    @on(OllamaState)
+    def _ollama_state(self, message: OllamaState) -> None:
+        self.query_one(StatusLine).show_ollama(message)
+
+    @on(EndWanted)
+    def action_to_end(self) -> None:
+        """Follow the newest text."""
+        self._transcript.jump_to_end()
+
+    def on_key(self, event: events.Key) -> None:
+        """Letters typed anywhere reach the prompt, unless they are keys of the selected message."""
+        active = self.active_bindings.get(event.key)
+        if event.is_printable and event.character and not (active and active.enabled) and not self.prompt.has_focus:
+            event.stop()
+            self.set_focus(self.prompt)
+            self.prompt.insert(event.character)
+
+    def on_paste(self, event: events.Paste) -> None:
+        """What is pasted anywhere reaches the prompt."""
+        event.stop()
+        self.set_focus(self.prompt)
+        self.prompt.take(event.text)
+
+    # Keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Retrying and cancelling are offered while there is something to retry or to cancel."""
+        if action == "retry":
+            return self._fault is not None
+        if action == "cancel":
+            return bool(self.conversation.busy or self._transcript.selected or self._replaces or self.selections)
+        return True
+
+    def action_cancel(self) -> None:
+        """Stop the answer; where none comes, deselect, and give up asking in other words."""
+        if self.conversation.cancel():
+            return
+        self.clear_selection()
+        self._transcript.deselect()
+        self.set_focus(self.prompt)
+        if self._replaces:
+            self.prompt.clear()
+            self._resend("")
+        self.refresh_bindings()
+
+    def action_new_chat(self) -> None:
+        """Begin a new chat."""
+        self._resend("")
+        self.conversation.clear()
+        self.set_focus(self.prompt)
+
+    def action_walk(self, step: int) -> None:
+        """Select the message above (-1) or below (1)."""
+        self._transcript.move(step)
+        self.set_focus(self.conversation if self._transcript.selected else self.prompt)
+        self.refresh_bindings()
+
+    def action_page(self, step: int) -> None:
+        """Scroll the conversation by a screenful."""
+        move = self._transcript.scroll_page_up if step < 0 else self._transcript.scroll_page_down
+        move(animate=False)
+
+    def action_thinking(self) -> None:
+        """Show or hide the model's thinking in all answers."""
+        self._transcript.toggle_thinking()
+
+    def action_details(self) -> None:
+        """Open or fold the details of the selected answer, or of the last one."""
+        self._transcript.toggle_details()
+
+    def action_retry(self) -> None:
+        """Try to open the log again."""
+        self._show_fault(None)
+        self.post_message(OpenWanted())
+
+    def action_editor(self) -> None:
+        """Write the question in the user's editor."""
+        from tui.editor import edit
+
+        try:
+            with self.app.suspend():
+                text = edit(self.prompt.text)
+        except SuspendNotSupported:
+            self.notify("this terminal cannot be handed to an editor", severity="warning", markup=False)
+        except InputError as error:
+            self.notify(str(error), severity="warning", markup=False)
+        else:
+            self.prompt.set_text(text)
+
+    @work
+    async def action_models(self) -> None:
+        """Choose the model of this chat."""
+        from tui.screens.models import ModelsScreen
+
+        if self._session is not None:
+            chosen = await self.app.push_screen_wait(ModelsScreen(self._session.engines, self.conversation.model))
+            if chosen:
+                self.conversation.pin(chosen)
+
+    @work
+    async def action_sessions(self) -> None:
+        """Go to an earlier chat."""
+        from tui.screens.sessions import SessionsScreen
+
+        if self._session is not None:
+            chosen = await self.app.push_screen_wait(SessionsScreen(self._session.store))
+            if chosen:
+                conversation, _, turn = chosen.partition(":")
+                self.conversation.show(conversation, turn)
+            else:
+                await self.conversation.refresh_title()
+
+    def _probe(self) -> None:
+        """Look at the Ollama server, unless it may be answering just now."""
+        if self._session is not None and not self.conversation.busy:
+            in_background("probe", self._look_at_ollama, self._session)
+
+    def _look_at_ollama(self, session: "Session") -> None:
+        self.post_message(survey.ollama(session.engines))
+
+    def _look_around(self, session: "Session") -> None:
+        default = survey.default_model(session)
+        self.post_message(Surveyed(default, survey.findings(survey.listings(session.engines))))
+
+    def _show_fault(self, fault: PointsmanError | None) -> None:
+        self._fault = fault
+        banner = self.query_one("#banner", Static)
+        banner.update(f"{fault} (f5 tries again)" if fault else "")
+        banner.display = fault is not None
+        self.refresh_bindings()
+
+    def _resend(self, turn: str) -> None:
+        self._replaces = turn
+        hint = self.query_one("#hint", Static)
+        hint.update("asking again in other words: enter sends, escape keeps the question as it is" if turn else "")
+        hint.display = bool(turn)
+        self.refresh_bindings()

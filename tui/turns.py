@@ -1,0 +1,148 @@
+"""One answer on its way: a session's generator run in a thread, read by the screen at its own pace.
+
+The thread never touches a widget. It puts events into a queue; the screen takes what has come since it last looked, with
+neighbouring pieces of text joined, so that a fast model costs the screen no more than a slow one. The thread that runs the
+generator also closes it. It is no executor's thread: those are waited for at exit, and leaving the chat must not wait for a
+server that has stopped answering. Not covered: drawing, and the order of several questions.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Literal
+
+from data import paths
+from data.chat import Usage
+from data.errors import PointsmanError
+
+if TYPE_CHECKING:
+    from router.modes.base import Event, Started
+
+POLL_S = 0.05
+"""Seconds between two looks of the screen into the queue."""
+
+Ending = Literal["complete", "cancelled", "interrupted", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text and thinking that came since the last look, joined, and of how many pieces each."""
+
+    text: str = ""
+    thinking: str = ""
+    texts: int = 0
+    thoughts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The engine's phase before it speaks: loading or reading, progress from 0 to 1."""
+
+    phase: str
+    progress: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last news. `logged` is whether the question had reached the log."""
+
+    status: Ending
+    usage: Usage | None = None
+    error: PointsmanError | None = None
+    logged: bool = True
+
+
+class Turn:
+    """One running answer. All methods belong to the screen."""
+
+    def __init__(self, ask: "Callable[[], Iterator[Event]]") -> None:
+        self._ask = ask
+        self._queue: SimpleQueue[Started | Piece | Reading | Ended] = SimpleQueue()
+        self._cancelled = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="turn", daemon=True)
+
+    def start(self) -> None:
+        """Run the generator to its end, to the cancellation or to a fault, and close it, all in a thread of its own."""
+        self._thread.start()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until the thread has ended, at most `timeout_s` seconds; whether it has."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the user asked for the end of this answer."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Ask the thread to stop at the next event; what has arrived is kept."""
+        self._cancelled.set()
+
+    def news(self) -> "list[Started | Piece | Reading | Ended]":
+        """What came since the last call, in order; neighbouring pieces are one."""
+        items = []
+        while not self._queue.empty():
+            items.append(self._queue.get())
+        return _joined(items)
+
+    def _run(self) -> None:
+        ended = Ended(
+            "error", error=PointsmanError("an unforeseen fault ended the answer", f"the details are in {paths.log_dir()}")
+        )
+        try:
+            ended = _relay(self._ask, self._queue.put, self._cancelled.is_set)
+        finally:
+            self._queue.put(ended)
+
+
+def _joined(items: "list[Started | Piece | Reading | Ended]") -> "list[Started | Piece | Reading | Ended]":
+    joined: list[Started | Piece | Reading | Ended] = []
+    for kind, group in groupby(items, key=type):
+        if kind is Piece:
+            pieces = [item for item in group if isinstance(item, Piece)]
+            texts = [piece.text for piece in pieces if piece.text]
+            thoughts = [piece.thinking for piece in pieces if piece.thinking]
+            joined.append(Piece("".join(texts), "".join(thoughts), len(texts), len(thoughts)))
+        else:
+            joined.extend(group)
+    return joined
+
+
+def _relay(
+    ask: "Callable[[], Iterator[Event]]", put: "Callable[[Started | Piece | Reading], None]", cancelled: Callable[[], bool]
+) -> Ended:
+    from router.modes.base import (
+        Done,
+        Phase,
+        Started,
+        Text,
+        Thought,
+    )  # here: numpy comes with it, and the first frame waits for no one
+
+    logged = False
+    text = False
+    usage: Usage | None = None
+    try:
+        with closing(ask()) as events:  # type: ignore[type-var]
+            for event in events:
+                if isinstance(event, Started):
+                    logged = True
+                    put(event)
+                elif isinstance(event, Text):
+                    text = True
+                    put(Piece(text=event.text))
+                elif isinstance(event, Thought):
+                    put(Piece(thinking=event.text))
+                elif isinstance(event, Phase):
+                    put(Reading(event.name, event.progress))
+                elif isinstance(event, Done):
+                    usage = event.usage
+                if usage is None and cancelled():
+                    return Ended("cancelled", logged=logged)
+    except PointsmanError as error:
+        return Ended("interrupted" if text else "error", error=error, logged=logged)
+    return Ended("complete", usage, logged=logged)

@@ -1,0 +1,50 @@
+"""A question on its way: waiting in line, running, and what is told of its end. No widget's own behaviour, no I/O."""
+
+from dataclasses import dataclass
+
+from data.chat import Usage
+from tui.messages import Activity
+from tui.turns import Ended, Turn
+from tui.widgets.answer import AnswerView
+from tui.widgets.question import QuestionView
+
+
+@dataclass
+class Running:
+    """The answer under way. question: None for an answer given again; shown: False once its conversation was left."""
+
+    turn: Turn
+    answer: AnswerView
+    question: QuestionView | None
+    text: str
+    phase: str = "routing"
+    shown: bool = True
+
+    def activity(self, queued: int) -> Activity:
+        """What happens now, as far as the pieces that came so far tell; `queued` questions wait."""
+        phase = "stopping" if self.turn.cancelled else self.phase
+        return Activity(phase, self.answer.tokens_per_s, self.answer.ttft_s, None, queued)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A question to ask. replaces: the question turn that it puts in other words, or ""; view: its place in the line."""
+
+    text: str
+    replaces: str
+    view: QuestionView | None = None
+
+
+def explained(ended: Ended) -> str:
+    """Why an answer failed, and what to do now; "" where it did not."""
+    if ended.error is None:
+        return ""
+    return f"{ended.error} · {'alt+up, then r, tries again' if ended.logged else 'the question is back in the prompt'}"
+
+
+def measured(answer: AnswerView, usage: Usage | None) -> Activity:
+    """What is known of a finished answer; the engine's own figures where it gave any."""
+    if usage is None:
+        return Activity(tokens_per_s=answer.tokens_per_s, ttft_s=answer.ttft_s)
+    used = (usage.prompt_tokens + usage.completion_tokens) / usage.context_tokens if usage.context_tokens else None
+    return Activity(tokens_per_s=usage.tokens_per_s, ttft_s=usage.ttft_s, context=used)

@@ -1,0 +1,184 @@
+"""The transcript with what can be done to one of its messages: copy, correct, rate, answer again, switch versions.
+
+The keys act on the selected message, the palette's commands on the last answer. Everything said about an answer is written
+by `store.feedback` in a thread and can be taken back. Not covered: asking, which the chat does.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+
+from data.errors import InputError, PointsmanError, StoreError
+from data.sanitise import sanitise
+from tui import keys
+from tui.messages import PathChanged, Regenerate, Resend
+from tui.widgets.answer import AnswerView
+from tui.widgets.question import QuestionView
+from tui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from data.store import Store
+
+Result = TypeVar("Result")
+ACTIONS = frozenset(binding.action.partition("(")[0] for binding in keys.BLOCK)
+
+
+class Blocks(Vertical, can_focus=True):
+    """A transcript and the actions on its messages. `use` hands it the open store."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.BLOCK]
+
+    def __init__(self, transcript: Transcript, *, id: str) -> None:
+        super().__init__(id=id)
+        self.transcript = transcript
+        self._store: Store | None = None
+        self._turn_taking = asyncio.Lock()
+
+    def compose(self) -> ComposeResult:
+        """The transcript alone."""
+        yield self.transcript
+
+    def use(self, store: "Store") -> None:
+        """Write what is said about answers into `store`."""
+        self._store = store
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys of a message work while one is selected; otherwise they are letters for the prompt."""
+        return self.transcript.selected is not None if action in ACTIONS else True
+
+    def action_copy(self) -> None:
+        """Copy the message to the terminal's clipboard (OSC 52)."""
+        self._attempt(self._copy())
+
+    def action_edit(self) -> None:
+        """Correct the selected answer, or ask the selected question again in other words."""
+        selected = self.transcript.selected
+        if isinstance(selected, QuestionView):
+            self.post_message(Resend(selected.turn_id, selected.text))
+        else:
+            self._attempt(self._correct())
+
+    def action_regenerate(self) -> None:
+        """Answer the question once more; the answer that is there stays as another version."""
+        self._attempt(self._regenerate())
+
+    def action_rate(self, thumb: int) -> None:
+        """Say that the answer is good (1) or bad (-1)."""
+        self._attempt(self._rate(thumb))
+
+    def action_stars(self, stars: int) -> None:
+        """Give the answer one to five stars."""
+        self._attempt(self._stars(stars))
+
+    def action_undo(self) -> None:
+        """Take back what was last said about the answer."""
+        self._attempt(self._undo())
+
+    def action_sibling(self, step: int) -> None:
+        """Show the version of this message before (-1) or after (1) the one that is displayed."""
+        self._attempt(self._switch(step))
+
+    async def mark_siblings(self, answer: AnswerView) -> None:
+        """Tell an answer which of how many versions it is."""
+        siblings = [turn.id for turn in await self.in_store(lambda store: store.log.siblings(answer.turn_id))]
+        answer.set_siblings(siblings.index(answer.turn_id), len(siblings))
+
+    async def in_store(self, call: "Callable[[Store], Result]") -> Result:
+        """Run `call` in a thread, one at a time and in order; raises what it raises, and StoreError while none is open."""
+        if self._store is None:
+            raise StoreError("the log is not open", "press f5 to open it")
+        async with self._turn_taking:
+            return await asyncio.to_thread(call, self._store)
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Show a foreseeable fault as a notice instead of raising it."""
+        try:
+            yield
+        except PointsmanError as error:
+            self.notify(str(error), severity="error" if isinstance(error, StoreError) else "warning", markup=False)
+
+    def _attempt(self, deed: Coroutine[Any, Any, None]) -> None:
+        self.run_worker(self._reported(deed), group="blocks")
+
+    async def _reported(self, deed: Coroutine[Any, Any, None]) -> None:
+        with self.reporting():
+            await deed
+
+    async def _copy(self) -> None:
+        block = self.transcript.selected or self._answer()
+        text = sanitise(block.text)  # a clipboard may end up in a shell
+        self.app.copy_to_clipboard(text)
+        self.notify(f"copied {len(text):,} characters", markup=False)
+
+    async def _regenerate(self) -> None:
+        self.post_message(Regenerate(self._logged().turn_id))
+
+    async def _rate(self, thumb: int) -> None:
+        answer = self._logged()
+        await self.in_store(lambda store: store.feedback.rate(answer.inference, thumb))
+        await self._show_feedback(answer)
+
+    async def _stars(self, stars: int) -> None:
+        answer = self._logged()
+        await self.in_store(lambda store: store.feedback.stars(answer.inference, stars))
+        await self._show_feedback(answer)
+
+    async def _correct(self) -> None:
+        from tui.screens.correct import CorrectScreen
+
+        answer = self._logged()
+        said = await self.in_store(lambda store: store.feedback.of(answer.inference))
+        text = next((item.text for item in said if item.kind == "correction"), answer.text)
+        corrected = await self.app.push_screen_wait(CorrectScreen(text))
+        if corrected is not None:
+            await self.in_store(lambda store: store.feedback.correct(answer.inference, corrected))
+            await self._show_feedback(answer)
+            self.notify("the correction is kept", markup=False)
+
+    async def _undo(self) -> None:
+        answer = self._logged()
+        said = await self.in_store(lambda store: store.feedback.of(answer.inference))
+        if not said:
+            raise InputError("nothing was said about this answer")
+        last = max(said, key=lambda item: item.id)
+        await self.in_store(lambda store: store.feedback.withdraw(last.id))
+        await self._show_feedback(answer)
+        self.notify(f"taken back: {last.kind}", markup=False)
+
+    async def _switch(self, step: int) -> None:
+        block = self.transcript.selected or self._answer()
+        siblings = await self.in_store(lambda store: store.log.siblings(block.turn_id))
+        target = [turn.id for turn in siblings].index(block.turn_id) + step
+        if not 0 <= target < len(siblings):
+            raise InputError("there is no other version that way")
+        self.post_message(PathChanged(siblings[target].conversation, siblings[target].id))
+
+    async def _show_feedback(self, answer: AnswerView) -> None:
+        said = await self.in_store(lambda store: store.feedback.of(answer.inference))
+        of = {item.kind: item for item in said}
+        answer.set_feedback(
+            int(of["thumb"].value or 0) if "thumb" in of else 0,
+            "correction" in of,
+            stars=int(of["rating"].value or 0) if "rating" in of else None,
+            comment="comment" in of,
+        )
+
+    def _answer(self) -> AnswerView:
+        """The selected answer, or the last one where nothing is selected."""
+        selected = self.transcript.selected
+        found = [selected] if selected is not None else list(self.transcript.query(AnswerView))
+        if not found or not isinstance(found[-1], AnswerView):
+            raise InputError("that goes for answers", "select one with alt+up")
+        return found[-1]
+
+    def _logged(self) -> AnswerView:
+        answer = self._answer()
+        if not answer.inference:
+            raise InputError("this answer is not in the log, so nothing can be said about it")
+        return answer

@@ -1,0 +1,131 @@
+"""The box to type in: grows from one to ten rows, sends with enter, and walks through earlier questions at its edges.
+
+What is pasted is sanitised, because the box itself draws it on the terminal. Not covered: what becomes of the text; the
+chat decides whether it is sent, queued or handed back.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual import events
+from textual.binding import BindingType
+from textual.widgets import TextArea
+
+from data.sanitise import sanitise
+from tui import keys
+from tui.messages import EndWanted, Submitted
+
+PASTE_LIMIT = 200_000
+"""Characters of one paste at most: beyond this, wrapping the text in a terminal takes seconds on every change."""
+
+OWN = frozenset(binding.id for binding in keys.PROMPT)
+
+
+class Prompt(TextArea):
+    """A text area that posts `Submitted` and `EndWanted`."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.PROMPT]
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id, soft_wrap=True, highlight_cursor_line=False, compact=True, placeholder="Ask anything")
+        self._past: list[str] = []
+        self._at = 0
+        self._draft = ""
+
+    def remember(self, questions: Iterable[str]) -> None:
+        """Put earlier questions, oldest first, behind those that are known already."""
+        older = [sanitise(question) for question in questions]
+        self._past = [*older, *self._past]
+        self._at = len(self._past)
+
+    def put(self, text: str) -> None:
+        """Hand text back to the user: before what is typed already, with a blank line between; undoable."""
+        text = sanitise(text)
+        whole = f"{text}\n\n{self.text}" if self.text.strip() else text
+        self.replace(whole, (0, 0), self.document.end)
+        self.move_cursor(self.document.end)
+
+    def set_text(self, text: str) -> None:
+        """Put `text` in place of what is typed; undoable."""
+        self.replace(sanitise(text), (0, 0), self.document.end)
+        self.move_cursor(self.document.end)
+
+    def action_send(self) -> None:
+        """Post the text and empty the box. An empty question is not sent."""
+        text = self.text
+        if not text.strip():
+            return
+        if not self._past or self._past[-1] != text:
+            self._past.append(text)
+        self._at = len(self._past)
+        self.clear()
+        self.post_message(Submitted(text))
+
+    def action_newline(self) -> None:
+        """Break the line at the cursor."""
+        self.insert("\n")
+
+    def action_cursor_up(self, select: bool = False) -> None:
+        """Move up; from the first line, go back to an earlier question."""
+        if not select and self.navigator.is_first_wrapped_line(self.cursor_location) and self._recall(-1):
+            return
+        super().action_cursor_up(select)
+
+    def action_cursor_down(self, select: bool = False) -> None:
+        """Move down; from the last line, go on to a later question."""
+        if not select and self.navigator.is_last_wrapped_line(self.cursor_location) and self._recall(1):
+            return
+        super().action_cursor_down(select)
+
+    def action_cursor_line_end(self, select: bool = False) -> None:
+        """Move to the line's end; in an empty box, ask the chat to follow the newest text."""
+        if not self.text:
+            self.post_message(EndWanted())
+        super().action_cursor_line_end(select)
+
+    def action_paste(self) -> None:
+        """Paste what was copied within the app, under the same rules as a paste from the terminal."""
+        self.take(self.app.clipboard)
+
+    async def _on_key(self, event: events.Key) -> None:
+        """Run the chat's keys here and now, so that everything happens in the order in which it was typed."""
+        if self.screen.focused not in (None, self):  # the key before this one took the focus away
+            event.prevent_default()
+            event.stop()
+            self.app.post_message(events.Key(event.key, event.character))
+        elif not event.is_printable:
+            active = self.screen.active_bindings.get(event.key)
+            if active is not None and active.enabled and (active.node is not self or active.binding.id in OWN):
+                event.prevent_default()
+                event.stop()
+                await self.app.run_action(active.binding.action, active.node)
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        event.prevent_default()
+        event.stop()
+        self.take(event.text)
+
+    def take(self, text: str) -> None:
+        """Insert pasted text; one that is too long is refused with a notice, and what was typed stays."""
+        if len(text) > PASTE_LIMIT:
+            self.notify(
+                f"the paste has {len(text):,} characters, the prompt takes {PASTE_LIMIT:,}; save it, then: pointsman ask -f FILE",
+                severity="warning",
+                markup=False,
+            )
+            return
+        lines = text.replace("\r\n", "\n").replace("\r", "\n")  # terminals send a pasted line's end as CR
+        result = self._replace_via_keyboard(sanitise(lines), *self.selection)
+        if result is not None:
+            self.move_cursor(result.end_location)
+
+    def _recall(self, step: int) -> bool:
+        target = self._at + step
+        if not 0 <= target <= len(self._past):
+            return False
+        if self._at == len(self._past):
+            self._draft = self.text
+        self._at = target
+        self.set_text(self._draft if target == len(self._past) else self._past[target])
+        self.move_cursor((0, 0) if step < 0 else self.document.end)
+        return True
