@@ -5,6 +5,7 @@ it is on the screen. Not covered: the chat itself (`tui.screens.chat`).
 """
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,8 @@ AGAIN_S = 2.0
 """Seconds within which a second ctrl+c quits."""
 PARTING_S = 5.0
 """Seconds that leaving waits for the running answer to be logged; a model that is silent for longer is left behind."""
+TERMINAL_S = 2.0
+"""Seconds between two looks whether the terminal is still there."""
 
 
 class PointsmanApp(App[None], inherit_bindings=False):
@@ -65,6 +68,8 @@ class PointsmanApp(App[None], inherit_bindings=False):
         for complaint in keys.complaints(self._settings.tui.keymap):
             self.notify(complaint, severity="warning", markup=False)
         self.call_after_refresh(self._open)
+        if not self.is_headless and sys.stdin.isatty():
+            self.set_interval(TERMINAL_S, self._leave_without_terminal)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: everything that has a key, on the last answer where it concerns one, and the themes."""
@@ -103,6 +108,19 @@ class PointsmanApp(App[None], inherit_bindings=False):
         ended = self.chat.conversation.wait(PARTING_S)
         if self.session is not None and ended:  # an engine at work must not be freed; what it logged is safe
             self.session.close()
+
+    def fault(self) -> Exception | None:
+        """The unforeseen fault that ended the app, if one did."""
+        return self._exception
+
+    def _print_error_renderables(self) -> None:
+        """Textual would print a traceback; whoever called `run` gets the exception instead."""
+        self._exit_renderables.clear()
+
+    def _leave_without_terminal(self) -> None:
+        """A terminal that was closed sends no SIGHUP when make or a shell stands between, and Textual reads on for ever."""
+        if not sys.stdin.isatty():
+            self.call_later(self.action_quit)
 
     @on(OpenWanted)
     def _open_again(self) -> None:
@@ -156,6 +174,8 @@ def run(settings: Settings, conversation: str | None = None) -> None:
             app.run()
         finally:
             app.part()
+    if fault := app.fault():
+        raise fault
 
 
 def _session(settings: Settings) -> "Session":

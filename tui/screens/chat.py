@@ -59,14 +59,15 @@ class ChatScreen(SafeScreen):
         self._session: Session | None = None
         self._fault: PointsmanError | None = None
         self._busy = False
+        model = "" if settings.model == "auto" else settings.model
+        self.conversation = Conversation(Transcript(id="transcript"), id="conversation", model=model)
         self._replaces = ""  # the question turn that what is typed now puts in other words
 
     def compose(self) -> ComposeResult:
         """The column."""
-        model = "" if self._settings.model == "auto" else self._settings.model
         yield TitleBar(id="title")
         yield Static("", id="banner", markup=False)
-        yield Conversation(Transcript(id="transcript"), id="conversation", model=model)
+        yield self.conversation
         yield EmptyState(id="empty")
         yield Static("", id="hint", markup=False)
         yield Prompt(id="prompt")
@@ -76,7 +77,6 @@ class ChatScreen(SafeScreen):
     def on_mount(self) -> None:
         """Draw what is known before the log is open."""
         self.set_class(not self._wanted, "-empty")
-        self.conversation = self.query_one(Conversation)
         self.prompt = self.query_one(Prompt)
         self._transcript = self.query_one(Transcript)
         self._transcript.text_width = self._settings.tui.text_width
