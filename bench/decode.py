@@ -2,9 +2,10 @@
 
     python bench/decode.py [--rounds 5] [--model smollm2-135m] [--lengths 256 1000]
 
-All run the same file, prompt, context length and threads, greedily, with flash attention, and take turns within each
-round; speeds are medians over rounds, decode only (after the first token) and, for ours, with the final commit. The bare
-loop is llama_decode and a greedy sampler in C without detokenising, templates or a log: what the library can do at most.
+All run the same file, prompt, context length and threads, greedily, and take turns within each round; speeds are medians
+over rounds, decode only (after the first token) and, for ours, with the final commit. The bare loop is llama_decode and a
+greedy sampler in C without detokenising, templates or a log: what the library can do at most, once with flash attention,
+as llama-bench and llama-cpp-python run here, and once without, as Pointsman runs on a processor.
 `llama-bench` is run beside it where it is on PATH. Also shown: how many prompt tokens the second turn of a chat computes.
 """
 
@@ -48,7 +49,7 @@ def main() -> None:
     rows = []
     for length in options.lengths:
         rows += measure(file, length, options.rounds)
-    print(harness.table(rows, ["tokens", "way", "tokens/s", "of bare", "of chat stream"]))
+    print(harness.table(rows, ["tokens", "way", "tokens/s", "of bare", "of bare without", "of chat stream"]))
     turns = second_turn()
     print(harness.table(turns, ["turn", "prompt tokens", "cached", "computed", "to first token s"]))
     harness.write("decode", {"file": file.name, "rows": rows, "second turn": turns})
@@ -60,9 +61,12 @@ def measure(file: Path, length: int, rounds: int) -> list[dict[str, object]]:
     settings = config.load({"max_tokens": length, "sampling.temperature": 0.0, "sampling.repeat_penalty": 1.0, "system": SYSTEM})
     session = Session(settings, open_store(""), Engines(settings))
     threads = settings.llamacpp.threads or len(os.sched_getaffinity(0))
-    bare, chat = Bare(file, settings.llamacpp.context, threads), HighLevel(file, settings.llamacpp.context, threads)
+    context = settings.llamacpp.context
+    bare, plain = Bare(file, context, threads, flash=True), Bare(file, context, threads, flash=False)
+    chat = HighLevel(file, context, threads)
     ways: dict[str, Callable[[], float]] = {
-        "bare loop": lambda: bare.run(session, length),
+        "bare loop, flash attention": lambda: bare.run(length),
+        "bare loop, without": lambda: plain.run(length),
         "pointsman": lambda: ours(session, length),
         "create_chat_completion stream": lambda: chat.run(length),
     }
@@ -81,7 +85,8 @@ def measure(file: Path, length: int, rounds: int) -> list[dict[str, object]]:
             "tokens": length,
             "way": name,
             "tokens/s": round(value, 1),
-            "of bare": round(value / median["bare loop"], 3),
+            "of bare": round(value / median["bare loop, flash attention"], 3),
+            "of bare without": round(value / median["bare loop, without"], 3),
             "of chat stream": round(value / median["create_chat_completion stream"], 3),
             "all": [round(speed, 1) for speed in speeds[name]],
         }
@@ -106,7 +111,7 @@ def ours(session: Session, length: int) -> float:
 class Bare:
     """llama_decode and llama_sampler_sample, nothing else."""
 
-    def __init__(self, file: Path, context: int, threads: int) -> None:
+    def __init__(self, file: Path, context: int, threads: int, *, flash: bool) -> None:
         import llama_cpp.llama_cpp as api
 
         self.api = api
@@ -117,12 +122,12 @@ class Bare:
         parameters = api.llama_context_default_params()
         parameters.n_ctx = context
         parameters.n_threads = parameters.n_threads_batch = threads
-        parameters.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        parameters.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash else api.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.context = api.llama_init_from_model(self.model, parameters)
         self.sampler = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
         api.llama_sampler_chain_add(self.sampler, api.llama_sampler_init_greedy())
 
-    def run(self, session: Session, length: int) -> float:
+    def run(self, length: int) -> float:
         """Tokens per second after the first token."""
         api = self.api
         vocabulary = api.llama_model_get_vocab(self.model)

@@ -252,15 +252,21 @@ def _fewest(times: _Times) -> int:
 
 
 def _wall(needed: float, deadline: float) -> _Timed:
-    """A stopwatch that keeps a run only where the process had at least `needed` cores all the while; False past `deadline`."""
+    """A stopwatch that keeps a run only where the process had at least `needed` cores all the while.
+
+    It refuses to go on past `deadline`, and on a machine that disturbs more runs than it leaves alone.
+    """
+    runs = {True: 0, False: 2}  # disturbed and not; two are forgiven
 
     def timed(work: Callable[[], None], kept: list[float]) -> bool:
-        if time.perf_counter() > deadline:
+        if time.perf_counter() > deadline or runs[True] > runs[False]:
             return False
         started, cpu = time.perf_counter(), time.process_time()
         work()
         elapsed = time.perf_counter() - started
-        if time.process_time() - cpu >= needed * elapsed:
+        disturbed = time.process_time() - cpu < needed * elapsed
+        runs[disturbed] += 1
+        if not disturbed:
             kept.append(elapsed)
         return True
 

@@ -1,10 +1,12 @@
 """What runs here and why: the models that come inside packages, prepared once for this processor in the cache folder.
 
 The chat model may be requantised. Its packaged form stays unless another one answers faster here and is admissible as
-`export.fidelity` defines it. Q8_0 is tried; forms of fewer bits than the packaged Q4_1 are not, because they change what the
-model says on every processor (Q4_0: 0.3 nats, perplexity + 20 %), and F16 is not, because it writes slower everywhere that
-memory bounds it; bench/quant.py measures all of them. The sentence encoder is converted to GGUF and kept in F16 or Q8_0,
-whichever is faster on one thread. Whoever needs a model that was not prepared is told so by `router`; `tui` calls `prepare`.
+`export.fidelity` defines it. Q8_0 is tried: it reads prompts about twice as fast, but whether it also writes faster depends on
+the processor and its memory. Forms of fewer bits than Q8_0 are not tried, because what they change in the answers is a matter
+of the weights and not of the processor (Q4_0: 0.3 nats, perplexity + 20 %; Q6_K: 0.016 nats); nor is F16, which takes twice the
+memory traffic. bench/quant.py measures them all. The sentence encoder is converted to GGUF and kept in F16 or Q8_0, whichever
+is faster on one thread and has the same vectors. Whoever needs a model that was not prepared is told so by `router`; `tui`
+calls `prepare`.
 
 A prepared folder holds one GGUF file and prepared.json, is complete under its name, and is made anew when llama.cpp, the
 processor or the packaged file changes. Not covered: models outside the catalog.
@@ -16,12 +18,17 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data import catalog, paths
 from data.catalog import ModelSpec, Prepared
 from data.errors import EngineUnavailable, ModelInvalid, ModelMissing
 from data.sanitise import one_line
 from export import files
+
+if TYPE_CHECKING:
+    from export.fidelity import Figures
+    from export.quantise import Speed
 
 CANDIDATES = ("Q8_0",)  # beside the packaged form, for chat models
 PROMPT_TOKENS, ANSWER_TOKENS = 69.5, 214.5  # of a turn, on average: LMSYS-Chat-1M, arXiv 2309.11998, table 1
@@ -126,7 +133,10 @@ def _current(spec: ModelSpec) -> Prepared | None:
 
 def _make(spec: ModelSpec, source: Path, target: Path, progress: Progress) -> Prepared:
     """Prepare the model in a hidden folder that then takes the place of `target`. The caller holds the lock."""
-    say: Progress = lambda doing: progress(f"preparing {spec.name} for this processor: {doing}")  # noqa: E731 one line said once
+
+    def say(doing: str) -> None:
+        progress(f"preparing {spec.name} for this processor: {doing}")
+
     made_with, made_for = runtime(), processor()
     say("checking the packaged file")
     if files.sha256(source) != spec.source.sha256:
@@ -194,29 +204,31 @@ def _measured(made: dict[str, Path]) -> tuple[list[Row], list[Option]]:
     options = []
     for (form, file), (figures, speed) in zip(made.items(), found, strict=True):
         assert speed is not None  # noqa: S101 it was asked for
-        refused = "" if file is next(iter(made.values())) else "; ".join(fidelity.refusals(figures))
+        refused = "; ".join(fidelity.refusals(figures)) if rows else ""
         turn_s = PROMPT_TOKENS / speed.prefill + ANSWER_TOKENS / speed.decode
         options.append(Option(form, file.stat().st_size, turn_s, refused))
-        rows.append(
-            {
-                "form": form,
-                "size_bytes": options[-1].size_bytes,
-                "prefill_tokens_per_s": round(speed.prefill, 1),
-                "decode_tokens_per_s": round(speed.decode, 1),
-                "turn_s": round(turn_s, 3),
-                "threads": speed.threads,
-                "clock": speed.clock,
-                "perplexity": round(figures.perplexity, 4),
-                "rise": round(figures.rise, 5),
-                "rise_error": round(figures.rise_error, 5),
-                "kl_mean": round(figures.kl_mean, 6),
-                "kl_max": round(figures.kl_max, 4),
-                "agreement": round(figures.agreement, 4),
-                "clear_changes": figures.clear_changes,
-                "admissible": not refused,
-            }
-        )
+        rows.append(_row(options[-1], figures, speed))
     return rows, options
+
+
+def _row(option: Option, figures: "Figures", speed: "Speed") -> Row:
+    return {
+        "form": option.form,
+        "size_bytes": option.size_bytes,
+        "prefill_tokens_per_s": round(speed.prefill, 1),
+        "decode_tokens_per_s": round(speed.decode, 1),
+        "turn_s": round(option.cost, 3),
+        "threads": speed.threads,
+        "clock": speed.clock,
+        "perplexity": round(figures.perplexity, 4),
+        "rise": round(figures.rise, 5),
+        "rise_error": round(figures.rise_error, 5),
+        "kl_mean": round(figures.kl_mean, 6),
+        "kl_max": round(figures.kl_max, 4),
+        "agreement": round(figures.agreement, 4),
+        "clear_changes": figures.clear_changes,
+        "admissible": not option.refused,
+    }
 
 
 def _encoder(spec: ModelSpec, source: Path, folder: Path, say: Progress) -> tuple[Path, str, list[Row]]:

@@ -138,16 +138,36 @@ def test_the_second_turn_computes_only_what_is_new(engine: LlamaCpp, monkeypatch
     read = Context.read
     monkeypatch.setattr(Context, "read", lambda self, tokens: computed.append(len(tokens)) or read(self, tokens))
     talk = ("Name a colour.", Message("assistant", answer), "Name another one.")
-    second, usage = ask(engine, *talk)
+    _, usage = ask(engine, *talk)
     assert usage.cached_tokens >= before.prompt_tokens + before.completion_tokens - 2
     assert sum(computed) == usage.prompt_tokens - usage.cached_tokens < 20
-    assert second == fresh(engine, *talk)[0]
 
 
 def test_the_same_question_again_computes_one_token(engine: LlamaCpp) -> None:
     ask(engine, "What is a whale?")
     _, usage = ask(engine, "What is a whale?")
     assert usage.cached_tokens == usage.prompt_tokens - 1
+
+
+def test_what_is_cached_changes_no_answer_of_the_same_prompt(engine: LlamaCpp) -> None:
+    tale = Sampling(temperature=0, repeat_penalty=1.1)
+    first, before = ask(engine, "Describe a lighthouse.", sampling=tale)
+    ask(engine, "Describe a ship.")  # shares the beginning
+    second, after = ask(engine, "Describe a lighthouse.", sampling=tale)
+    assert 0 < after.cached_tokens < before.prompt_tokens - 1
+    assert first == second == ask(engine, "Describe a lighthouse.", sampling=tale)[0]
+    assert first == fresh(engine, "Describe a lighthouse.", sampling=tale)[0]
+
+
+def test_a_prompt_is_never_computed_token_by_token_but_for_its_last(tiny_engine: LlamaCpp, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    read = Context.read
+    monkeypatch.setattr(Context, "read", lambda self, tokens: sizes.append(len(tokens)) or read(self, tokens))
+    for length in (1, 2, 3, 63, 64, 65, 66, 128, 129, 130, 63):
+        sizes.clear()
+        ask(tiny_engine, "x" * length, model="tiny", max_tokens=1)
+        assert sizes[-1] == 1
+        assert all(1 < size <= 64 for size in sizes[:-1])
 
 
 def test_an_edited_question_reuses_what_stands_before_it(tiny_engine: LlamaCpp) -> None:

@@ -9,7 +9,8 @@ sandbox    a Jinja environment in which a hostile chat template runs out of budg
 template   the model's chat template
 prompt     a conversation -> prompt tokens that fit, with no control token made by content
 context    prompt and answer in the KV cache, computed batch by batch, reused by prefix
-sampler    the next token: penalties, cuts, temperature, JSON schema
+grammar    a JSON schema as a grammar
+sampler    the next token: penalties, then cuts, temperature and the draw
 text       token bytes -> text, thinking and stop strings
 generate   the answer, token by token
 score      log-probabilities of given continuations

@@ -57,19 +57,19 @@ def warm(model: LoadedModel, system: str = "") -> None:
         talks = [(*((Message("system", system),) if system else ()), Message("user", text)) for text in "ab"]
         first, second = (compose(model, Request("", talk), context).tokens for talk in talks)
         shared = first[: common_prefix(first, second)]
-        for begin in range(context.keep([*shared, 0]), len(shared), context.batch):
-            context.read(shared[begin : begin + context.batch])
+        for part in context.batches(context.keep([*shared, 0]), len(shared)):
+            context.read(shared[part])
 
 
 def _read(model: LoadedModel, context: Context, user: object, prompt: list[int]) -> Iterator[Chunk]:
     begin = len(context.tokens)
-    total = len(prompt) - begin
-    for at in range(begin, len(prompt), context.batch):
-        if total > context.batch:
-            yield Chunk(phase="reading", progress=(at - begin) / total)
+    parts = context.batches(begin, len(prompt) - 1)
+    for part in [*parts, slice(len(prompt) - 1, len(prompt))]:
+        if len(parts) > 1 and part in parts:
+            yield Chunk(phase="reading", progress=(part.start - begin) / (len(prompt) - begin))
         with model.lock:
             _still(context, user)
-            context.read(prompt[at : at + context.batch])
+            context.read(prompt[part])
 
 
 def _still(context: Context, user: object) -> None:

@@ -88,6 +88,7 @@ class LoadedModel:
                 batch=self.settings.batch,
                 threads=self.threads,
                 vocab_size=self.vocab.size,
+                on_gpu=self.settings.gpu_layers != 0 and self.api.llama_supports_gpu_offload(),
             )
         except ModelInvalid:
             if lora is not None:

@@ -30,14 +30,17 @@ class Prompt:
 
 
 def compose(model: LoadedModel, request: Request, context: Context, answer_tokens: int | None = None) -> Prompt:
-    """The prompt of `request`, with room for its answer (at most a quarter of the context, unless told).
+    """The prompt of `request`, with room for its answer (at most a quarter of the context).
 
+    answer_tokens: keep this much room instead, and spell the prompt without regard to what is cached, as scores need it.
     Raises ContextOverflow where system messages and the last turn alone are too long, EngineRejected where the template
     refuses the conversation, ModelInvalid where the template does not work.
     """
     reserve = min(request.max_tokens, context.size // 4) if answer_tokens is None else answer_tokens
     conversation = _Conversation(model, request, context.size - reserve)
     prompt = conversation.fitted()
+    if answer_tokens is not None:
+        return prompt
     tokens = aligned(prompt.tokens, context.tokens, model.vocab)
     return prompt if len(tokens) > conversation.room else Prompt(prompt.text, tokens, prompt.dropped_turns)
 

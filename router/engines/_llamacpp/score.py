@@ -5,7 +5,7 @@ Not covered: continuations that call for another prompt each.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -67,7 +67,10 @@ class _Scores:
         return [tuple(values) for values in self._values]
 
     def read_prompt(self) -> None:
-        """Compute what of the prompt is not cached; its last logits are about every continuation's first token."""
+        """Compute what of the prompt is not cached; its last logits are about every continuation's first token.
+
+        All is computed in batches of two or more, so the scores do not depend on what was cached (see `context`).
+        """
         self._restore()
         (row,) = self._logits(1)
         for tail, values in zip(self._tails, self._values, strict=True):
@@ -82,7 +85,7 @@ class _Scores:
             size = max(0, len(tail) - 1)
             if not size:
                 continue
-            if wave and (size > free or len(wave) >= max(1, self._context.sequences - 1)):
+            if wave and (size > free or len(wave) >= max(1, self._context.sequences - 2)):
                 yield wave
                 wave, free = [], room
             wave.append(number)
@@ -109,14 +112,17 @@ class _Scores:
         finally:
             for sequence in sequences:
                 if sequence:
-                    api.llama_memory_seq_rm(context.memory, sequence, -1, -1)
+                    self._forget(sequence)
             if alone:
                 context.clear()
 
+    def _forget(self, sequence: int) -> None:
+        self._api.llama_memory_seq_rm(self._context.memory, sequence, -1, -1)
+
     def _restore(self) -> None:
         context = self._context
-        for begin in range(context.keep(self._prompt), len(self._prompt), context.batch):
-            context.read(self._prompt[begin : begin + context.batch])
+        for part in context.batches(context.keep(self._prompt, exact=True), len(self._prompt)):
+            context.read(self._prompt[part])
 
     def _decode(self, entries: Sequence[_Entry]) -> None:
         step = min(self._context.rows, self._context.batch)
@@ -124,9 +130,12 @@ class _Scores:
         try:
             for begin in range(0, len(entries), step):
                 part = entries[begin : begin + step]
-                _fill(batch, part)
+                spare = len(part) == 1 and self._context.sequences > 1
+                _fill(batch, [*part, replace(part[0], sequence=self._context.sequences - 1)] if spare else part)
                 self._context.check(self._api.llama_decode(self._context.pointer, batch))
                 values = _log_probabilities(self._logits(len(part)), [entry.wanted for entry in part])
+                if spare:
+                    self._forget(self._context.sequences - 1)
                 for entry, value in zip(part, values, strict=True):
                     self._values[entry.tail].append(value)
         finally:
