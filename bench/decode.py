@@ -48,8 +48,9 @@ def main() -> None:
     file = embedded.prepare("smollm2-135m", lambda line: print(line, file=sys.stderr)).path
     rows = []
     for length in options.lengths:
-        rows += measure(file, length, options.rounds)
-    print(harness.table(rows, ["tokens", "way", "tokens/s", "of bare", "of bare without", "of chat stream"]))
+        found = measure(file, length, options.rounds)
+        print(harness.table(found, ["tokens", "way", "tokens/s", "of bare", "of bare without", "of chat stream"]), flush=True)
+        rows += found
     turns = second_turn()
     print(harness.table(turns, ["turn", "prompt tokens", "cached", "computed", "to first token s"]))
     harness.write("decode", {"file": file.name, "rows": rows, "second turn": turns})
@@ -73,8 +74,8 @@ def measure(file: Path, length: int, rounds: int) -> list[dict[str, object]]:
     if shutil.which("llama-bench"):
         ways["llama-bench"] = lambda: llama_bench(file, length, threads)
     speeds: dict[str, list[float]] = {way: [] for way in ways}
-    for way in ways.values():
-        way()  # warm: weights in the page cache, contexts made
+    for _ in session.ask("Hi", overrides={"max_tokens": 8}):
+        pass  # the context made and the weights in the page cache
     for _ in range(rounds):
         for name, way in ways.items():
             speeds[name].append(way())

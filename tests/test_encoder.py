@@ -36,7 +36,8 @@ SENTENCES = [
     "emoji 😀 in the middle",
     "a",
     "?!",
-    unicodedata.normalize("NFD", "한국어 문장입니다"),  # composed, llama.cpp does not take Hangul apart, as the model expects
+    "한국어 문장입니다",
+    unicodedata.normalize("NFD", "한국어 문장입니다"),
     "The quick brown fox jumps over the lazy dog, then sleeps; " * 6,
 ]
 

@@ -113,7 +113,7 @@ def test_content_reaches_the_model_letter_by_letter(smol: LoadedModel, tinies, t
     for model in (tinies["bare_bpe"], tinies["bare_spm"]):
         spelled = model.vocab.spelling(prompt_of(model, *users(text)).tokens).decode("utf-8")
         assert f"User: {plain}\nAssistant:" in spelled
-    if plain.isascii():
+    if plain.isascii() and plain.replace("\n", "").replace("\t", "").isprintable():  # SmolLM2 has no token for some control bytes
         assert f"user\n{plain}<|im_end|>" in smol.vocab.spelling(prompt_of(smol, *users(text)).tokens).decode()
 
 

@@ -179,11 +179,15 @@ def run(settings: Settings, conversation: str | None = None) -> None:
 
 
 def _session(settings: Settings) -> "Session":
-    from data.store import open_store
     from router.engines import Engines
+    from tui.opening import Warming
+
+    engines = Engines(settings)
+    Warming(engines, None, certain=False)  # the default model is read while the log is opened
+    from data.store import open_store
     from router.session import Session
 
-    return Session(settings, open_store(settings.store.url), Engines(settings))
+    return Session(settings, open_store(settings.store.url), engines)
 
 
 @contextmanager

@@ -121,6 +121,9 @@ def _go_on(done: float, user_data: Any) -> bool:
 
 def _import(name: str) -> Any:
     full = f"{PACKAGE}.{name}"
+    # libgomp's threads spin 300,000 times at each barrier unless told less: beside any other work on the same cores that
+    # halves the speed of two threads, and giving up early costs an idle machine 3 % at most (measured, docs/experiments.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         if PACKAGE in sys.modules or full in sys.modules:
             return sys.modules.get(full) or import_module(full)

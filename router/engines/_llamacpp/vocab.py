@@ -7,6 +7,7 @@ the chat template (`template`).
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from ctypes import create_string_buffer
 from functools import cached_property, partial
@@ -16,7 +17,7 @@ MARK = "\ue000"
 _LONG_RUN = re.compile(r"\S{512}|\s{512}")  # a stack of 8 MiB overflows at 22000 characters (deepseek-llm, tekken, llama4)
 _SPECIAL = 1 << 0 | 1 << 3 | 1 << 4  # LLAMA_TOKEN_ATTR_UNKNOWN, _CONTROL, _USER_DEFINED
 _CONTROL = 1 << 0 | 1 << 3
-_SPM, _BPE = 1, 2  # LLAMA_VOCAB_TYPE_SPM, LLAMA_VOCAB_TYPE_BPE
+_SPM, _BPE, _WPM = 1, 2, 3  # LLAMA_VOCAB_TYPE_SPM, LLAMA_VOCAB_TYPE_BPE, LLAMA_VOCAB_TYPE_WPM
 _SHOWN = frozenset(("<think>", "</think>"))  # control tokens in some models, yet part of what the model says
 
 
@@ -32,6 +33,7 @@ class Vocab:
         self.eos: int = api.llama_vocab_eos(pointer)
         self.spaces_first = api.llama_vocab_type(pointer) == _SPM
         self._cuts_freely = api.llama_vocab_type(pointer) == _BPE
+        self._decomposes = api.llama_vocab_type(pointer) == _WPM
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
 
@@ -73,6 +75,8 @@ class Vocab:
         """The tokens of plain text with the start and end tokens that the model wants around a document."""
         if self._cuts_freely:
             text = _cut(text.replace(MARK, "")).replace(MARK, " . ")
+        if self._decomposes:  # as BERT's own tokeniser does; llama.cpp's leaves composed Hangul whole, which no vocabulary has
+            text = unicodedata.normalize("NFD", text)
         return self._tokens(text, special=False, around=True)
 
     def spelling(self, tokens: Iterable[int]) -> bytes:
