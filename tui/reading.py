@@ -11,6 +11,7 @@ from pathlib import Path
 from data.errors import InputError
 from data.sanitise import one_line
 
+PATH_WIDTH = 500  # characters of a path in a message
 MAX_BYTES = 16_000_000
 """Bytes of one file or of stdin at most; far beyond any model's context."""
 
@@ -62,8 +63,8 @@ def file_text(name: str) -> str:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"cannot read {one_line(name)}: {reason}", "check the name and your rights to it") from error
-    return _decoded(data, one_line(name))
+        raise InputError(f"cannot read {one_line(name, PATH_WIDTH)}: {reason}", "check the name and your rights to it") from error
+    return _decoded(data, one_line(name, PATH_WIDTH))
 
 
 def _decoded(data: bytes, source: str) -> str:
