@@ -12,7 +12,6 @@ import argparse
 import os
 import random
 import selectors
-import signal
 import sqlite3
 import statistics
 import subprocess
@@ -122,7 +121,7 @@ def collect(child: "subprocess.Popen[bytes]", seconds: float) -> list[tuple[floa
         while (left := end - time.monotonic()) > 0 and child.poll() is None:
             if selector.select(left):
                 chunks.append((time.monotonic(), os.read(child.stdout.fileno(), 65536)))
-    os.kill(child.pid, signal.SIGKILL)
+    child.kill()
     child.wait()
     chunks.append((time.monotonic(), child.stdout.read()))
     child.stdout.close()

@@ -15,10 +15,10 @@ from typing import Any
 from data.chat import Message, Usage
 from data.config import Sampling, Settings
 from data.errors import EngineBusy, EngineUnavailable, InputError, PointsmanError
-from data.store import Begun, How, Store, Turn
+from data.store import Begun, How, Status, Store, Turn
 from router.engines import EMBEDDED, Engines, Resolved
 from router.engines.base import Request
-from router.modes.base import Done, Event, Run, Started, Status, Text, Thought
+from router.modes.base import Done, Event, Run, Started, Text, Thought
 from router.route import Context, Decision, Stage, decide
 
 FLUSH_S = 0.5

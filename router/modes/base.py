@@ -11,8 +11,6 @@ from typing import Any, Literal
 from data.chat import Usage
 from router.engines.base import Engine, Request
 
-Status = Literal["pending", "streaming", "complete", "interrupted", "cancelled", "error"]
-
 
 @dataclass(frozen=True, slots=True)
 class Started:
