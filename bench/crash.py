@@ -57,7 +57,6 @@ class Run:
     question_kept: bool
     status: str
     lost_s: float
-    lost_characters: int
     sound: bool
 
 
@@ -99,14 +98,12 @@ def one(model: str, chance: random.Random) -> Run:
     store = open_store("")
     try:
         if started is None:
-            return Run(False, False, "", 0.0, 0, sound())
+            return Run(False, False, "", 0.0, sound())
         turn, answer = store.log.turn(started[1]), store.log.turn(started[2])
         assert answer.inference is not None
         kept = len(answer.message.content)
         missing = lost(seen, kept)
-        return Run(
-            True, turn.message.content == question, answer.inference.status, missing, sum(n for _, n in seen) - kept, sound()
-        )
+        return Run(True, turn.message.content == question, answer.inference.status, missing, sound())
     finally:
         store.close()
 

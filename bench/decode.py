@@ -30,7 +30,6 @@ from data.chat import Usage
 from data.store import open_store
 from export import embedded
 from router.engines import Engines
-from router.engines.llamacpp import LlamaCpp
 from router.modes.base import Done, Text
 from router.session import Session
 
@@ -195,7 +194,6 @@ def second_turn() -> list[dict[str, object]]:
     """How much of a long chat's prompt is computed again at the second turn."""
     settings = config.load({"max_tokens": 300, "sampling.temperature": 0.0, "sampling.repeat_penalty": 1.0})
     session = Session(settings, open_store(""), Engines(settings))
-    assert isinstance(session.engines.get("llamacpp"), LlamaCpp)
     rows: list[dict[str, object]] = []
     conversation = None
     for turn, question in enumerate((PROMPT * 10, "Go on.", "And on."), start=1):

@@ -207,11 +207,12 @@ def offline() -> bool:
 
 def require_network(host: str, purpose: str) -> None:
     """Raise Offline where POINTSMAN_OFFLINE is set and `host` is not this machine."""
-    if offline() and not _is_this_machine(host):
+    if offline() and not is_loopback(host):
         raise Offline(f"{purpose} needs the network ({host}), and POINTSMAN_OFFLINE is set", "unset it to allow this")
 
 
-def _is_this_machine(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine by its name alone; a name that merely begins with 127. is not."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -8,13 +8,11 @@ ourselves (`data.paths.replacing`).
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from data import paths
 from data.errors import InputError
@@ -81,9 +79,9 @@ def lock(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[N
     except OSError as error:
         raise _unwritable(path, error) from error
     with file:
-        if not _try_lock(file):
+        if not paths.try_lock(file.fileno()):
             waiting()
-            while not _try_lock(file):
+            while not paths.try_lock(file.fileno()):
                 time.sleep(0.1)
         yield
 
@@ -105,22 +103,6 @@ def need_space(folder: Path, size_bytes: int) -> None:
             f"{folder} has {free / 1e6:,.0f} MB free, and {size_bytes / 1e6:,.0f} MB are needed",
             "free space or choose another folder",
         )
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # taken, as the one and the other system says it
-        return False
-    return True
 
 
 def _sync_file(path: Path) -> None:

@@ -9,16 +9,16 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 from data.chat import Message, Usage
 from data.config import Sampling, Settings
 from data.errors import EngineBusy, EngineUnavailable, InputError, PointsmanError
 from data.store import Begun, How, Status, Store, Turn
+from router import modes
 from router.engines import EMBEDDED, Engines, Resolved
 from router.engines.base import Request
-from router.modes.base import Done, Event, Run, Started, Text, Thought
+from router.modes.base import Done, Event, Started, Text, Thought
 from router.route import Context, Decision, Stage, decide
 
 FLUSH_S = 0.5
@@ -156,7 +156,7 @@ class Session:
     def _events(self, begun: Begun, resolved: Resolved, request: Request, decision: Decision, fallback: bool) -> Iterator[Event]:
         """Started and the mode's events; where the engine cannot be reached before the first of them, the embedded model's."""
         yield _started(begun, resolved, decision)
-        run: Run = import_module(f"router.modes.{decision.mode}").run
+        run = modes.load(decision.mode)
         silent = True
         try:
             with closing(run(resolved.engine, request)) as events:  # type: ignore[type-var]

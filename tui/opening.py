@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from data import config
-from data.errors import EngineUnavailable, InputError, NotFound, PointsmanError
+from data.errors import EngineUnavailable, NotFound, PointsmanError
 from tui import output
 
 if TYPE_CHECKING:
@@ -35,17 +35,6 @@ def engines(settings: "Settings") -> "Iterator[Engines]":
         yield opened
     finally:
         opened.close()
-
-
-def require_mode(name: str | None) -> None:
-    """Raise InputError where there is no way of reasoning of that name; None is the default's."""
-    import pkgutil
-
-    import router.modes
-
-    known = [module.name for module in pkgutil.iter_modules(router.modes.__path__) if module.name != "base"]
-    if name is not None and name not in known:
-        raise InputError(f"there is no mode {name!r}", f"modes: {', '.join(sorted(known))}")
 
 
 class Warming:

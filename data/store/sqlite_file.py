@@ -8,7 +8,6 @@ Not covered: what is in the tables.
 
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -96,7 +95,7 @@ def locked(path: Path) -> Iterator[None]:
         raise translate_os(error, str(path)) from error
     try:
         deadline = time.monotonic() + LOCK_S
-        while not _try_lock(descriptor):
+        while not paths.try_lock(descriptor):
             if time.monotonic() > deadline:
                 raise StoreError(f"another program has kept the log {path} locked for {LOCK_S:.0f} s", "end it and try again")
             time.sleep(0.02)
@@ -201,24 +200,3 @@ def _begin_writing(connection: Connection) -> None:
             time.sleep(PAUSE_S)
     finally:
         raw.execute(f"PRAGMA busy_timeout={BUSY_S * 1000:.0f}")
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True

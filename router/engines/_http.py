@@ -8,7 +8,6 @@ at U+0085 and U+2028, which JSON may hold) and are bounded. Not covered: what th
 
 import asyncio
 import json
-import re
 import threading
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, wait
@@ -118,11 +117,6 @@ class Server:
             on_loop = threading.current_thread() is self._thread  # a forgotten generator may be collected there
         if left is not None and not on_loop:
             wait((left,), CLOSE_S)
-
-
-def is_loopback(hostname: str) -> bool:
-    """Whether the host is this machine by its name alone; a name that merely begins with 127. is not."""
-    return hostname in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", hostname) is not None
 
 
 def encode(body: Mapping[str, Any]) -> bytes:

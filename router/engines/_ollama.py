@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from data.chat import Chunk, Message, ToolCall
+from data.config import is_loopback
 from data.errors import EngineBusy, EngineRejected, EngineUnavailable, ModelInvalid, PointsmanError, SettingsError
 from router.engines._faults import Garbled, Refusal, Unreachable, as_list, as_object, count_of, parse_object, refusal, text_of
-from router.engines._http import is_loopback, translated
+from router.engines._http import translated
 from router.engines.base import ModelInfo, Request
 
 NO_SUCH_MODEL = re.compile(r"^model ['\"].*['\"] not found|pull model manifest: file does not exist", re.IGNORECASE)

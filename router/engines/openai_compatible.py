@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.chat import Chunk
-from data.config import Settings, require_network
+from data.config import Settings, is_loopback, require_network
 from data.errors import EngineBusy, EngineRejected, EngineUnavailable, ModelMissing, PointsmanError, SettingsError
 from router.engines import _openai as wire
 from router.engines._faults import Dropped, Fault, Garbled, Refusal, Stalled, Unreachable
-from router.engines._http import Server, is_loopback
+from router.engines._http import Server
 from router.engines._remote import BUSY, SPENT, Plan, Remote, unit_vectors
 from router.engines.base import Capabilities, ModelInfo, Request
 

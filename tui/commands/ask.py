@@ -77,10 +77,12 @@ def command(text: tuple[str, ...], files: tuple[str, ...], **flags: Any) -> None
 
 
 def _ask(text: tuple[str, ...], files: tuple[str, ...], wanted: Wanted) -> None:
+    from router import modes
     from tui import opening, reading
 
     settings = opening.settings(max_tokens=wanted.max_tokens, sampling__temperature=wanted.temperature, sampling__seed=wanted.seed)
-    opening.require_mode(wanted.mode)
+    if wanted.mode is not None:
+        modes.require(wanted.mode)
     with opening.engines(settings) as engines:
         model = opening.Warming(engines, wanted.model, certain=bool(wanted.model) or not _follows(wanted))
         question = reading.question(text, files)
