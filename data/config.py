@@ -21,6 +21,9 @@ from data.errors import Offline, SettingsError
 SWITCHES = ("POINTSMAN_HOME", "POINTSMAN_OFFLINE", "POINTSMAN_DATASETS")
 
 
+ModeName = Literal["auto", "standard", "chain_of_thought", "multi_step", "agent", "ensemble"]
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
 
@@ -67,6 +70,50 @@ class OpenAICompatibleSettings(_Table):
     stall_s: Annotated[float, Field(gt=0, description="seconds without a byte before the answer counts as broken off")] = 300.0
 
 
+class ModesSettings(_Table):
+    """The ways of reasoning, and what bounds them."""
+
+    steps: Annotated[int, Field(ge=1, le=20, description="sub-questions of multi_step at most")] = 5
+    step_tokens: Annotated[int, Field(ge=16, description="tokens of one step's answer at most")] = 384
+    thinking_tokens: Annotated[int, Field(ge=16, description="tokens of chain_of_thought's reasoning at most")] = 768
+    agent_turns: Annotated[int, Field(ge=1, le=50, description="times that agent may call tools before it must answer")] = 6
+    votes: Annotated[int, Field(ge=1, le=15, description="answers that ensemble draws and votes on; 1 is no vote")] = 1
+    classifier: Annotated[str, Field(description="the model that classifies in ensemble; empty: the one that answers")] = ""
+
+
+class ToolsSettings(_Table):
+    """What agent mode may call. Writing, running and the network ask first, whatever stands here."""
+
+    folders: Annotated[tuple[str, ...], Field(description="folders whose files tools may read and search")] = ()
+    off: Annotated[tuple[str, ...], Field(description="names of tools that are never offered")] = ()
+    python_s: Annotated[float, Field(gt=0, le=600, description="seconds that sandboxed Python may take")] = 10.0
+    python_mb: Annotated[int, Field(ge=32, description="memory of sandboxed Python in MB")] = 512
+    mcp: Annotated[dict[str, str], Field(description="MCP servers: name = 'command with arguments' or 'https://...'")] = {}
+    mcp_s: Annotated[float, Field(gt=0, description="seconds to wait for an MCP server's answer")] = 30.0
+
+
+class DocumentsSettings(_Table):
+    """Attached documents."""
+
+    chunk_chars: Annotated[int, Field(ge=200, le=8000, description="characters of a chunk, about")] = 1000
+    chunks: Annotated[int, Field(ge=1, le=50, description="chunks put before the model for one question")] = 4
+    max_mb: Annotated[int, Field(ge=1, description="MB of a document at most")] = 50
+
+
+class RouterSettings(_Table):
+    """Which model and which way of reasoning a question gets."""
+
+    risk: Annotated[float, Field(gt=0, lt=0.5, description="share of wrong domains to accept at most; more abstention below")] = (
+        0.05
+    )
+    encoder: Annotated[bool, Field(description="ask the sentence encoder where the n-grams are unsure")] = True
+    margin: Annotated[float, Field(ge=0, le=1, description="gain in win rate that a switch of models needs at least")] = 0.02
+    switch_weight: Annotated[float, Field(ge=0, description="gain in win rate asked for each second that a switch costs")] = 0.01
+    models: Annotated[
+        dict[str, str], Field(description="domain = model, used once an evaluation shows that it beats the base")
+    ] = {}
+
+
 class StoreSettings(_Table):
     """Where the log lives."""
 
@@ -87,13 +134,17 @@ class Settings(_Table):
     """All settings, validated. Immutable: changing one means loading again."""
 
     model: Annotated[str, Field(description="the default model; auto: the embedded one")] = "auto"
-    mode: Annotated[Literal["standard"], Field(description="the default way of reasoning")] = "standard"
+    mode: Annotated[ModeName, Field(description="the default way of reasoning; auto chooses one for each question")] = "standard"
     system: Annotated[str, Field(description="the default system prompt")] = ""
     max_tokens: Annotated[int, Field(ge=1, description="tokens of an answer at most")] = 1024
     sampling: Sampling = Sampling()
     llamacpp: LlamaCppSettings = LlamaCppSettings()
     ollama: OllamaSettings = OllamaSettings()
     openai_compatible: OpenAICompatibleSettings = OpenAICompatibleSettings()
+    modes: ModesSettings = ModesSettings()
+    tools: ToolsSettings = ToolsSettings()
+    documents: DocumentsSettings = DocumentsSettings()
+    router: RouterSettings = RouterSettings()
     store: StoreSettings = StoreSettings()
     tui: TuiSettings = TuiSettings()
 

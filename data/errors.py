@@ -10,6 +10,8 @@
     │   ├── StoreTooNew          the database was written by a newer Pointsman
     │   ├── StoreFull            no space left
     │   └── StoreReadOnly        the folder or file may not be written
+    ├── RulesError               a file of routing rules is wrong, or one of its tests fails
+    ├── ToolError                a tool cannot do what it was called for; told to the model, not to the user
     ├── ModelError
     │   ├── ModelMissing         no engine knows a model of that name
     │   └── ModelInvalid         the model file is damaged or of an unsupported kind
@@ -70,6 +72,14 @@ class StoreFull(StoreError):
 
 class StoreReadOnly(StoreError):
     """The folder or file of the log may not be written."""
+
+
+class RulesError(PointsmanError):
+    """A file of routing rules is wrong, with line numbers, or one of its own tests fails."""
+
+
+class ToolError(PointsmanError):
+    """A tool cannot do what it was called for. The agent tells the model, which may try otherwise."""
 
 
 class ModelError(PointsmanError):

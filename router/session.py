@@ -18,7 +18,7 @@ from data.store import Begun, How, Status, Store, Turn
 from router import modes
 from router.engines import EMBEDDED, Engines, Resolved
 from router.engines.base import Request
-from router.modes.base import Done, Event, Started, Text, Thought
+from router.modes.base import Done, Event, Means, Started, Text, Thought
 from router.route import Context, Decision, Stage, decide
 
 FLUSH_S = 0.5
@@ -157,9 +157,10 @@ class Session:
         """Started and the mode's events; where the engine cannot be reached before the first of them, the embedded model's."""
         yield _started(begun, resolved, decision)
         run = modes.load(decision.mode)
+        means = Means(self.settings.modes)
         silent = True
         try:
-            with closing(run(resolved.engine, request)) as events:  # type: ignore[type-var]
+            with closing(run(resolved.engine, request, means)) as events:  # type: ignore[type-var]
                 for event in events:
                     silent = silent and not isinstance(event, Text | Thought)
                     yield event
@@ -173,7 +174,7 @@ class Session:
         request = replace(request, model=embedded.model)
         self.store.log.rebind(begun.inference, **_how(embedded, request, decision))
         yield _started(begun, embedded, decision)
-        yield from run(embedded.engine, request)
+        yield from run(embedded.engine, request, means)
 
 
 class _Partial:

@@ -1,15 +1,19 @@
 """What a way of reasoning is, and the events that every face sees.
 
-A mode is one file here with `run(engine, request) -> Iterator[Event]`: it asks the engine as often as it likes and yields
-what happens, ending with Done. `Session.ask` puts Started in front, logs what passes, and adds the ids to Done.
+A mode is one file here with `run(engine, request, means) -> Iterator[Event]`: it asks the engine as often as it likes and
+yields what happens, ending with Done. `Session.ask` puts Started in front, logs what passes, and adds the ids to Done.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from data.chat import Usage
+from data.config import ModesSettings
 from router.engines.base import Engine, Request
+
+if TYPE_CHECKING:
+    from router.tools import Toolbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,12 @@ class Thought:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A named step of a longer plan begins or ends."""
+    """A named step of a longer plan begins or ends; `text` is what came of it, or why it failed."""
 
     number: int
     title: str
     state: Literal["started", "done", "failed"]
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,17 @@ class ToolResult:
     name: str
     text: str
     failed: bool = False
+    untrusted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """A passage of a document that was put before the model; `number` is what the answer cites it by: [1]."""
+
+    number: int
+    source: str
+    first_line: int
+    last_line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,5 +98,39 @@ class Done:
     inference: str = ""
 
 
-Event = Started | Phase | Thought | Step | ToolCalled | ToolResult | Text | Done
-Run = Callable[[Engine, Request], Iterator[Event]]
+Event = Started | Phase | Thought | Step | ToolCalled | ToolResult | Cited | Text | Done
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a mode may use beside its engine and its request.
+
+    tools: those the agent may call, None where it may call none; other: another model by reference, as its engine and its
+    name there (raises ModelMissing); labels: the classes that the ensemble's classifier chooses from, () for its own words.
+    """
+
+    settings: ModesSettings = field(default_factory=ModesSettings)
+    tools: "Toolbox | None" = None
+    other: Callable[[str], tuple[Engine, str]] | None = None
+    labels: tuple[str, ...] = ()
+
+
+Run = Callable[[Engine, Request, Means], Iterator[Event]]
+
+
+def total(usages: Iterable[Usage]) -> Usage:
+    """The measures of an answer that took several requests: counts and seconds added up, the first one's time to the first
+    token, the last one's finish and context."""
+    found = list(usages)
+    if not found:
+        return Usage()
+    return replace(
+        found[-1],
+        prompt_tokens=sum(usage.prompt_tokens for usage in found),
+        cached_tokens=sum(usage.cached_tokens for usage in found),
+        completion_tokens=sum(usage.completion_tokens for usage in found),
+        ttft_s=found[0].ttft_s,
+        total_s=sum(usage.total_s for usage in found),
+        load_s=sum(usage.load_s for usage in found),
+        dropped_turns=max(usage.dropped_turns for usage in found),
+    )

@@ -5,10 +5,10 @@ from contextlib import closing
 
 from data.chat import Usage
 from router.engines.base import Engine, Request
-from router.modes.base import Done, Event, Phase, Text, Thought
+from router.modes.base import Done, Event, Means, Phase, Text, Thought
 
 
-def run(engine: Engine, request: Request) -> Iterator[Event]:
+def run(engine: Engine, request: Request, means: Means) -> Iterator[Event]:
     """Yield the engine's phases, thoughts and text, then Done."""
     usage = Usage()
     with closing(engine.stream(request)) as chunks:  # type: ignore[type-var]

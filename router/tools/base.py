@@ -1,0 +1,107 @@
+"""What a tool is: a typed Python function with a docstring and a declared permission.
+
+A new tool is one file here with `build(surroundings) -> Sequence[Tool]`. Not covered: who may call it (`router.tools`).
+
+    @tool("read")
+    def read_file(path: str, first_line: int = 1) -> str:
+        \"\"\"Read a text file. path: relative to an allowed folder. first_line: where to begin, from 1.\"\"\"
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+
+from data.config import ToolsSettings
+from data.errors import ToolError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Permission = Literal["none", "read", "write", "run", "network"]
+"""What a call can do beyond computing: nothing, read what the user allowed, change files, run a program, use the network."""
+SIDE_EFFECTS: frozenset[Permission] = frozenset({"write", "run", "network"})
+"""Permissions that the user is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool. `parameters` is the JSON schema of its arguments; `run` takes them by name and raises ToolError.
+
+    untrusted: the result may hold text of strangers (files, servers), so that after it nothing with side effects runs unasked.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    permission: Permission
+    run: Callable[..., str]
+    untrusted: bool = False
+
+    def describe(self) -> dict[str, Any]:
+        """The OpenAI-style function description that engines and chat templates take."""
+        function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
+        return {"type": "function", "function": function}
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A found piece of a document: which, where (lines from 1, both included), and its text, which is untrusted."""
+
+    source: str
+    first_line: int
+    last_line: int
+    text: str
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What tools may be built upon. `search` looks for passages in the attached documents, at most so many."""
+
+    settings: ToolsSettings = field(default_factory=ToolsSettings)
+    search: Callable[[str, int], Sequence[Passage]] | None = None
+
+
+def tool(permission: Permission, *, untrusted: bool = False, name: str = "") -> Callable[[Callable[..., str]], Tool]:
+    """Make a Tool of a function: its schema from the type hints, its description from the docstring.
+
+    Arguments are validated before the call; a wrong one raises ToolError, which names it.
+    """
+
+    def made(function: Callable[..., str]) -> Tool:
+        model = _arguments(function)
+
+        def run(**arguments: Any) -> str:
+            return function(**_validated(model, function.__name__, arguments))
+
+        schema = model.model_json_schema()
+        schema.pop("title", None)
+        for field_schema in schema.get("properties", {}).values():
+            field_schema.pop("title", None)
+        description = inspect.cleandoc(function.__doc__ or "")
+        return Tool(name or function.__name__, description, schema, permission, run, untrusted)
+
+    return made
+
+
+def _arguments(function: Callable[..., str]) -> "type[BaseModel]":
+    from pydantic import ConfigDict, create_model
+
+    hints = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {
+        parameter.name: (hints[parameter.name], ... if parameter.default is parameter.empty else parameter.default)
+        for parameter in inspect.signature(function).parameters.values()
+    }
+    return create_model(function.__name__, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def _validated(model: "type[BaseModel]", name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    from pydantic import ValidationError
+
+    try:
+        found = model.model_validate(dict(arguments))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {item['msg']}" for item in error.errors()[:5])
+        raise ToolError(f"wrong arguments for {name}: {wrong}", "correct them and call again") from error
+    return {key: getattr(found, key) for key in model.model_fields}
