@@ -12,14 +12,15 @@ from data import paths
 from data.errors import StoreError
 from data.store import database, ids, open_store, recovery, tables, upgrade
 
+CURRENT = database.HEAD
 NEXT = '''
 """A later revision."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9999"
+down_revision = "{head}"
 
 
 def upgrade():
@@ -39,9 +40,9 @@ def later(tmp_path, monkeypatch):
         scripts = tmp_path / "migrations"
         shutil.rmtree(scripts, ignore_errors=True)
         shutil.copytree(upgrade.SCRIPTS, scripts)
-        (scripts / "versions" / "r0002_later.py").write_text(NEXT.format(fault=fault))
+        (scripts / "versions" / "r9999_later.py").write_text(NEXT.format(fault=fault, head=upgrade.head()))
         monkeypatch.setattr(upgrade, "SCRIPTS", scripts)
-        monkeypatch.setattr(database, "HEAD", "0002")
+        monkeypatch.setattr(database, "HEAD", "9999")
 
     return make
 
@@ -84,7 +85,7 @@ def test_an_older_log_is_upgraded_and_keeps_everything(url, opened, later):
     store = opened(url)
     assert [turn.message.content for turn in store.log.turns(begun.conversation)] == ["old question", "old answer"]
     assert store.log.conversation(begun.conversation).title == "upgraded old question"
-    assert store.info().schema == "0002" and [hit.kind for hit in store.search("old remark")] == ["comment"]
+    assert store.info().schema == "9999" and [hit.kind for hit in store.search("old remark")] == ["comment"]
     ask(store, "new", conversation=begun.conversation)
     with store.database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(assignment_id), count(*) FROM inference").one() == (0, 2)
@@ -95,7 +96,7 @@ def test_an_upgrade_leaves_a_backup_of_the_older_log(home, later):
         begun = ask(store, "old question")
     later()
     open_store().close()
-    backup = paths.data_dir() / "pointsman.db.0001.backup"
+    backup = paths.data_dir() / f"pointsman.db.{CURRENT}.backup"
     assert backup.stat().st_mode & 0o777 == 0o600
     assert {one.name for one in paths.data_dir().iterdir()} == {"pointsman.db", "pointsman.db.lock", backup.name}
     backup.rename(paths.data_dir() / "pointsman.db")
@@ -112,7 +113,7 @@ def test_an_upgrade_that_fails_leaves_the_older_log(url, opened, later, monkeypa
         opened(url)
     monkeypatch.undo()
     store = opened(url)
-    assert (store.info().schema, store.log.conversation(begun.conversation).title) == ("0001", "old question")
+    assert (store.info().schema, store.log.conversation(begun.conversation).title) == (CURRENT, "old question")
 
 
 def test_threads_that_open_a_new_log_at_once_make_it_once(url, opened):

@@ -18,9 +18,12 @@ from data.store.database import Database, open_database
 from data.store.feedback import FeedbackLog
 from data.store.log import Log
 from data.store.recovery import recover
+from data.store.routing import Routing
 from data.store.rows import (
     Begun,
     Conversation,
+    Evaluation,
+    Exemplar,
     Feedback,
     FeedbackKind,
     FeedbackSource,
@@ -36,6 +39,8 @@ from data.store.search import Search
 __all__ = [
     "Begun",
     "Conversation",
+    "Evaluation",
+    "Exemplar",
     "Feedback",
     "FeedbackKind",
     "FeedbackLog",
@@ -60,6 +65,7 @@ class Store:
         self.database = database
         self.log = Log(database)
         self.feedback = FeedbackLog(database)
+        self.routing = Routing(database)
         self._search = Search(database)
 
     def search(self, text: str, *, model: str = "", conversation: str = "", limit: int = 50) -> list[Hit]:

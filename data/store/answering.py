@@ -4,7 +4,7 @@ Not covered: transactions and the public names (log.py).
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Required, TypedDict, get_args
@@ -131,7 +131,7 @@ def answer(connection: Connection, place: Place, plan: Plan) -> Begun:
             **_measures(Usage(finish="interrupted")),
         )
     )
-    connection.execute(insert(t.inference_payload).values(inference_id=key, text="", thinking="", tool_calls=[]))
+    connection.execute(insert(t.inference_payload).values(inference_id=key, text="", thinking="", tool_calls=[], trace=[]))
     given = {"domain": plan.domain, "system_prompt": plan.system}
     connection.execute(
         update(t.conversation)
@@ -174,6 +174,7 @@ def finish(
     usage: Usage | None,
     error: str,
     tainted: bool,
+    trace: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Keep how the answer ended; the first end counts. Raises InputError for a status that is no end, NotFound."""
     if status not in _FINISH:
@@ -189,7 +190,7 @@ def finish(
     if not changed:
         return _require(connection, inference)
     calls = [call.to_dict() for call in message.tool_calls]
-    _put_text(connection, inference, text=message.content, thinking=message.thinking, tool_calls=calls)
+    _put_text(connection, inference, text=message.content, thinking=message.thinking, tool_calls=calls, trace=list(trace))
     conversation = index_answer(connection, inference, now)
     connection.execute(update(t.conversation).where(t.conversation.c.id == conversation).values(updated_at=now))
 

@@ -22,7 +22,7 @@ from data.errors import PointsmanError, StoreError
 from data.store import faults, sqlite_file
 from data.store.tables import dump_json, load_json
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in migrations/versions, as a constant so that opening needs no Alembic."""
 FILE = "pointsman.db"
 _MIGRATING = 0x706F696E74736D61  # the key of PostgreSQL's advisory lock: "pointsma" in ASCII

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, exists, func, or_, select, update
 
 from data.errors import InputError, StoreError
-from data.store import reading, search, sqlite_file
+from data.store import reading, routing, search, sqlite_file
 from data.store import tables as t
 from data.store.database import Database
 from data.store.rows import Forgotten
@@ -31,6 +31,8 @@ def forget(database: Database, conversations: Sequence[str], text: str, dry_run:
         turns, feedback = _counts(connection, ids)
         if not dry_run:
             delete_conversations(connection, ids)
+            if wanted:
+                routing.delete_exemplars_with(connection, wanted)
     backups = sqlite_file.backups(database.path) if database.path else []
     if not dry_run:
         for backup in backups:
@@ -53,6 +55,7 @@ def delete_conversations(connection: Connection, ids: Iterable[str]) -> None:
         for some in _parts(doomed):
             connection.execute(delete(t.preference).where(t.preference.c.feedback_id.in_(some)))
         _delete_feedback(connection, doomed)
+        routing.delete_exemplars(connection, answers)
         connection.execute(delete(t.inference_payload).where(t.inference_payload.c.inference_id.in_(answers)))
         connection.execute(delete(t.inference).where(t.inference.c.turn_id.in_(turns)))
         connection.execute(delete(t.turn).where(t.turn.c.conversation_id.in_(part)))
@@ -104,7 +107,7 @@ def _texts(connection: Connection) -> Iterator[tuple[str, str]]:
     payload = t.inference_payload.c
     yield from _columns(
         connection,
-        select(owner, payload.text, payload.thinking, payload.tool_calls, n.decision, n.error).select_from(
+        select(owner, payload.text, payload.thinking, payload.tool_calls, payload.trace, n.decision, n.error).select_from(
             answers.join(t.inference_payload)
         ),
     )

@@ -90,11 +90,15 @@ class Log:
         error: str = "",
         tool_calls: Sequence[ToolCall] = (),
         tainted: bool = False,
+        trace: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """Keep how the answer ended: "complete", "interrupted", "cancelled" or "error". The first end counts."""
+        """Keep how the answer ended: "complete", "interrupted", "cancelled" or "error". The first end counts.
+
+        trace: what happened within the answer, in order, as plain JSON.
+        """
         message = Message("assistant", text, thinking, tuple(tool_calls))
         with self._database.write() as connection:
-            answering.finish(connection, inference, status, message, usage, error, tainted)
+            answering.finish(connection, inference, status, message, usage, error, tainted, trace)
 
     def turns(self, conversation: str, leaf: str | None = None) -> list[Turn]:
         """The turns from the root to `leaf`, or to the end of the branch in use."""

@@ -31,6 +31,7 @@ _tree: Select[Any] = (
         inference_payload.c.text,
         inference_payload.c.thinking,
         inference_payload.c.tool_calls,
+        inference_payload.c.trace,
     )
     .join_from(conversation, turn, turn.c.conversation_id == conversation.c.id, isouter=True)
     .join(inference, inference.c.turn_id == turn.c.id, isouter=True)
@@ -203,6 +204,7 @@ def inference_of(row: Row[Any], conversation_id: str) -> rows.Inference:
         row.created_at,
         row.updated_at,
         row.finished_at,
+        tuple(getattr(row, "trace", None) or ()),
     )
 
 

@@ -63,7 +63,8 @@ class Inference:
 
     model: `engine/name`; config_hash: sha256 of the settings it was made with (`Log.config`); decision: the router's
     reasons as plain JSON; truncated: the model saw less than the whole conversation; tainted: untrusted tool or web text
-    was in sight; finished: None while the answer runs. usage.finish is "interrupted" until something else is known.
+    was in sight; finished: None while the answer runs. usage.finish is "interrupted" until something else is known. trace:
+    what happened within the answer, in order (router.trace); empty unless read with its conversation.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Inference:
     created: datetime
     updated: datetime
     finished: datetime | None
+    trace: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def trainable(self) -> bool:
@@ -118,6 +120,32 @@ class Begun:
     question: str
     answer: str
     inference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """A corrected route: questions like `text` belong to `domain` and are answered in `mode` ("" where not said)."""
+
+    id: str
+    text: str
+    domain: str
+    mode: str
+    inference: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How a tuned model did against its base on held-out questions: difference in win rate and its lower 90% bound."""
+
+    id: str
+    model: str
+    base: str
+    domain: str
+    pairs: int
+    gain: float
+    lower: float
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

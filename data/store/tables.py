@@ -220,6 +220,7 @@ inference_payload = Table(
     Column("text", Words, nullable=False),
     Column("thinking", Words, nullable=False),
     Column("tool_calls", Json, nullable=False),
+    Column("trace", Json, nullable=False, server_default="[]"),  # what happened within the answer, in order
 )
 
 feedback = Table(
@@ -245,6 +246,32 @@ preference = Table(
     Column("rejected_inference_id", Id, ForeignKey("inference.id"), nullable=False, index=True),
     Column("blind", Boolean, nullable=False),
     Column("chosen_left", Boolean),
+)
+
+exemplar = Table(
+    "exemplar",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("inference_id", Id, ForeignKey("inference.id"), index=True),
+    Column("text", Words, nullable=False),
+    Column("domain", Words, nullable=False),
+    Column("mode", Words, nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("withdrawn", Boolean, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+evaluation = Table(
+    "evaluation",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("model", Words, nullable=False, index=True),
+    Column("base", Words, nullable=False),
+    Column("domain", Words, nullable=False),
+    Column("pairs", Integer, nullable=False),
+    Column("gain", Double, nullable=False),
+    Column("lower", Double, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
 )
 
 search_document = Table(
