@@ -75,7 +75,14 @@ class StoreReadOnly(StoreError):
 
 
 class RulesError(PointsmanError):
-    """A file of routing rules is wrong, with line numbers, or one of its own tests fails."""
+    """A file of routing rules is wrong, with line numbers, or one of its own tests fails.
+
+    problems: every fault of the file, in the order of its lines; one may take several lines.
+    """
+
+    def __init__(self, what: str, fix: str = "", problems: tuple[str, ...] = ()) -> None:
+        super().__init__(what, fix)
+        self.problems = problems or (what,)
 
 
 class ToolError(PointsmanError):

@@ -2,36 +2,61 @@
 
 The question is durably in the log before the model runs. While the answer comes, a thread of its own saves the partial
 text every half second; at the end one commit says how it ended. Closing the generator cancels: the partial is kept.
+Not covered: what a decision rests on (situation.py), and the ways of reasoning (modes/).
 """
 
 import secrets
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from data.chat import Message, Usage
 from data.config import Sampling, Settings
-from data.errors import EngineBusy, EngineUnavailable, InputError, PointsmanError
-from data.store import Begun, How, Status, Store, Turn
+from data.errors import EngineBusy, EngineInterrupted, EngineUnavailable, InputError, PointsmanError
+from data.store import Begun, How, Inference, Status, Store, Turn
 from router import modes
-from router.engines import EMBEDDED, Engines, Resolved
+from router.attachments import Attachments, Found
+from router.engines import Engines, Resolved
 from router.engines.base import Request
-from router.modes.base import Done, Event, Means, Started, Text, Thought
-from router.route import Context, Decision, Stage, decide
+from router.modes.base import Done, Event, Means, Phase, Started
+from router.recording import Recording
+from router.route import Decision, Stage, decide
+from router.situation import BASE, Pins, Situation
+from router.tools import Approve, Toolbox, load, refuse
+from router.tools.base import Surroundings, Tool
+from router.why import Why, explain
 
-FLUSH_S = 0.5
-"""Seconds between two saves of a partial answer; a crash loses at most this much of it."""
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question with all that its answer needs."""
+
+    begun: Begun
+    resolved: Resolved
+    request: Request
+    decision: Decision
+    found: Found
+    tainted: bool
+    fallback: bool
 
 
 class Session:
-    """Questions and answers over one store and one set of engines."""
+    """Questions and answers over one store and one set of engines.
 
-    def __init__(self, settings: Settings, store: Store, engines: Engines) -> None:
+    approve: asked, in the thread that answers, before a tool does anything with side effects; nobody to ask means no.
+    """
+
+    def __init__(self, settings: Settings, store: Store, engines: Engines, approve: Approve = refuse) -> None:
         self.settings = settings
         self.store = store
         self.engines = engines
+        self.approve = approve
+        self.situation = Situation(settings, store, engines)
+        self.attachments = Attachments(settings, store, engines)
+        self._granted: set[str] = set()
+        self._tools: list[Tool] | None = None
+        self._searchable = False
 
     def ask(
         self,
@@ -50,22 +75,19 @@ class Session:
 
         parent: the turn that the question follows, when it is not the conversation's last; a sibling question comes of
         it. overrides: fields of Sampling, and max_tokens. fallback: where the engine cannot be reached, answer with the
-        embedded model instead (always so for a model that nobody pinned). Raises PointsmanError; by then the log says so.
+        base model instead (always so for a model that nobody pinned). Raises PointsmanError; by then the log says so.
         """
         if not text.strip():
             raise InputError("the question is empty", "type something, or pipe it in")
         history = self._history(conversation, parent)
         system = self._system(conversation) if system is None else system
-        decision = decide(text, self._context(history, model, mode, domain))
-        resolved = self.engines.resolve(decision.model)
+        pins = Pins(model or "", mode or "", domain or "")
+        decision, resolved = self._route(text, history, pins, conversation or "")
         request = self._request(resolved, messages_of(history, system, text), overrides)
         begun = self.store.log.begin(
-            Message("user", text),
-            conversation=conversation,
-            parent=parent,
-            **_how(resolved, request, decision),
+            Message("user", text), conversation=conversation, parent=parent, **_how(resolved, request, decision)
         )
-        yield from self._answer(begun, resolved, request, decision, fallback or not model)
+        yield from self._answer(begun, resolved, request, decision, history, fallback or not model)
 
     def again(
         self,
@@ -80,21 +102,58 @@ class Session:
         turn = self.store.log.turn(question)
         if turn.role != "user":
             raise InputError(f"turn {question[-8:]} is not a question", "give the id of a question")
-        history = self.store.log.turns(turn.conversation, leaf=turn.id)
+        history = self.store.log.turns(turn.conversation, leaf=turn.id)[:-1]
         system = self._system(turn.conversation)
-        decision = decide(turn.message.content, self._context(history[:-1], model, mode, None))
-        resolved = self.engines.resolve(decision.model)
-        request = self._request(resolved, messages_of(history[:-1], system, turn.message.content), overrides)
-        begun = self.store.log.begin_again(
-            turn.id,
-            **_how(resolved, request, decision),
-        )
-        yield from self._answer(begun, resolved, request, decision, fallback or not model)
+        decision, resolved = self._route(turn.message.content, history, Pins(model or "", mode or ""), turn.conversation)
+        request = self._request(resolved, messages_of(history, system, turn.message.content), overrides)
+        begun = self.store.log.begin_again(turn.id, **_how(resolved, request, decision))
+        yield from self._answer(begun, resolved, request, decision, history, fallback or not model)
+
+    def route(self, text: str, *, model: str = "", mode: str = "", domain: str = "") -> Decision:
+        """The decision only, for a first question; nothing is logged."""
+        return self._route(text, [], Pins(model, mode, domain), "")[0]
+
+    def domains(self) -> list[str]:
+        """The names of the domains that there are."""
+        return self.situation.domains()
+
+    def correct_route(self, inference: str, *, domain: str = "", mode: str = "") -> str:
+        """Keep that the question behind this answer belongs to `domain` and is answered in `mode`; says what that does.
+
+        The next question like it is routed so; the learned heads are refitted behind their gate when enough has come.
+        Raises NotFound, InputError.
+        """
+        found, question = self._asked(inference)
+        if mode:
+            modes.require(mode)
+        self.store.routing.teach(question, domain=domain, mode=mode, inference=found.id)
+        self.situation.learn()
+        wanted = " and ".join([*([domain] if domain else []), *([mode.replace("_", " ")] if mode else [])])
+        return f"learned: questions like this go to {wanted}; pointsman router undo takes it back"
+
+    def why(self, inference: str) -> Why:
+        """Why an answer got its route, and what would have changed that. Raises NotFound."""
+        found, question = self._asked(inference)
+        return explain(question, found.decision, self.situation.snapshot(), self.situation.encode)
+
+    def toolbox(self, tainted: bool = False, only: Sequence[str] = ()) -> Toolbox:
+        """The tools for one answer. tainted: text of strangers is in the conversation already; only: those named, () for all."""
+        search = self.attachments.search if self.attachments.any(self.attachments.conversation) else None
+        if self._tools is None or self._searchable != (search is not None):
+            self._tools, self._searchable = load(Surroundings(self.settings.tools, search)), search is not None
+        offered = [tool for tool in self._tools if not only or tool.name in only]
+        return Toolbox(offered, self.approve, tainted=tainted, granted=self._granted)
 
     def close(self) -> None:
         """Close the engines and the store."""
         self.engines.close()
         self.store.close()
+
+    def _asked(self, inference: str) -> tuple[Inference, str]:
+        """An answer's circumstances and the question that it answers."""
+        found = self.store.log.inference(inference)
+        turns = self.store.log.turns(found.conversation, leaf=found.turn)
+        return found, next((turn.message.content for turn in reversed(turns) if turn.role == "user"), "")
 
     def _history(self, conversation: str | None, parent: str | None) -> list[Turn]:
         if conversation is None or parent == "":  # a first question has nothing before it
@@ -105,16 +164,16 @@ class Session:
         """The conversation's own system prompt; a new one starts with the default."""
         return self.settings.system if conversation is None else self.store.log.conversation(conversation).system
 
-    def _context(self, history: Sequence[Turn], model: str | None, mode: str | None, domain: str | None) -> Context:
-        last = next((turn.inference.model for turn in reversed(history) if turn.inference), "")
-        return Context(
-            pinned_model=model or "",
-            pinned_mode=mode or "",
-            pinned_domain=domain or "",
-            last_model=last,
-            default_model=self.settings.model or "auto",
-            default_mode=self.settings.mode,
-        )
+    def _route(self, text: str, history: Sequence[Turn], pins: Pins, conversation: str) -> tuple[Decision, Resolved]:
+        if pins.mode:
+            modes.require(pins.mode)
+        offered = tuple(self.toolbox().tools) if (pins.mode or self.settings.mode) == "auto" else ()
+        context = self.situation.context(text, history, pins, conversation, offered)
+        snapshot = self.situation.snapshot()
+        decision = decide(text, context, snapshot, self.situation.encode if snapshot.domains else None)
+        if snapshot.fault:
+            decision = replace(decision, stages=(Stage("snapshot", "", snapshot.fault), *decision.stages))
+        return decision, self.engines.resolve(decision.model)
 
     def _request(self, resolved: Resolved, messages: tuple[Message, ...], overrides: Mapping[str, Any] | None) -> Request:
         given = {key: value for key, value in (overrides or {}).items() if value is not None}
@@ -125,86 +184,96 @@ class Session:
         sampling = Sampling.model_validate(values)
         return Request(model=resolved.model, messages=messages, sampling=sampling, max_tokens=max_tokens)
 
-    def _answer(self, begun: Begun, resolved: Resolved, request: Request, decision: Decision, fallback: bool) -> Iterator[Event]:
-        partial = _Partial(self.store, begun.inference)
+    def _answer(
+        self,
+        begun: Begun,
+        resolved: Resolved,
+        request: Request,
+        decision: Decision,
+        history: Sequence[Turn],
+        fallback: bool,
+    ) -> Iterator[Event]:
+        recording = Recording(self.store, begun.inference)
         status: Status = "error"
-        usage: Usage | None = None
         error = ""
         try:
-            for event in self._events(begun, resolved, request, decision, fallback):
-                if isinstance(event, Text):
-                    partial.text.append(event.text)
-                elif isinstance(event, Thought):
-                    partial.thinking.append(event.text)
-                elif isinstance(event, Done):
-                    usage = event.usage
-                    continue
-                yield event
+            found = self.attachments.read(request.messages[-1].content, begun.conversation)
+            request = replace(request, messages=(*request.messages[:-1], found.message))
+            recording.tainted = bool(found.cited)
+            tainted = recording.tainted or any(turn.inference.tainted for turn in history if turn.inference)
+            asked = _Asked(begun, resolved, request, decision, found, tainted, fallback)
+            for event in self._events(asked, recording):
+                recording.take(event)
+                if not isinstance(event, Done):
+                    yield event
             status = "complete"
         except (GeneratorExit, KeyboardInterrupt):
             status = "cancelled"
             raise
         except PointsmanError as fault:
-            status, error = ("interrupted" if partial.text else "error"), str(fault)
+            status, error = ("interrupted" if recording.spoke else "error"), str(fault)
             raise
         finally:
-            partial.stop()
-            text, thinking = "".join(partial.text), "".join(partial.thinking)
-            self.store.log.finish(begun.inference, status=status, text=text, thinking=thinking, usage=usage, error=error)
-        yield Done(usage or Usage(), begun.inference)
+            recording.finish(status, error)
+        yield Done(recording.usage or Usage(), begun.inference)
 
-    def _events(self, begun: Begun, resolved: Resolved, request: Request, decision: Decision, fallback: bool) -> Iterator[Event]:
-        """Started and the mode's events; where the engine cannot be reached before the first of them, the embedded model's."""
-        yield _started(begun, resolved, decision)
-        run = modes.load(decision.mode)
-        means = Means(self.settings.modes)
+    def _events(self, asked: _Asked, recording: Recording) -> Iterator[Event]:
+        """Started and the mode's events; where the engine cannot be reached before the first of them, the base model's."""
+        yield _started(asked)
+        yield from asked.found.cited
         silent = True
         try:
-            with closing(run(resolved.engine, request, means)) as events:  # type: ignore[type-var]
-                for event in events:
-                    silent = silent and not isinstance(event, Text | Thought)
-                    yield event
+            for event in self._watched(asked):
+                silent = silent and isinstance(event, Phase)
+                yield event
             return
         except (EngineUnavailable, EngineBusy) as fault:
-            if not (fallback and silent and resolved.engine.name != "llamacpp"):
+            others = [one for one in (BASE,) if one != asked.resolved.reference]
+            if not (asked.fallback and silent and others):
                 raise
-            embedded = Resolved(self.engines.get("llamacpp"), EMBEDDED)
-            stage = Stage("fallback", embedded.reference, f"{fault.what}: the embedded model answers")
-        decision = replace(decision, model=embedded.reference, source="fallback", stages=(*decision.stages, stage))
-        request = replace(request, model=embedded.model)
-        self.store.log.rebind(begun.inference, **_how(embedded, request, decision))
-        yield _started(begun, embedded, decision)
-        yield from run(embedded.engine, request, means)
+            instead = self.engines.resolve(others[0])
+            stage = Stage("fallback", instead.reference, f"{fault.what}: the embedded model answers")
+        decision = replace(
+            asked.decision,
+            model=instead.reference,
+            source="fallback",
+            stages=(*asked.decision.stages, stage),
+            arm="",
+            propensity=1.0,
+        )
+        asked = replace(asked, resolved=instead, decision=decision, request=replace(asked.request, model=instead.model))
+        self.store.log.rebind(asked.begun.inference, **_how(instead, asked.request, decision))
+        yield _started(asked)
+        yield from self._watched(asked)
 
+    def _watched(self, asked: _Asked) -> Iterator[Event]:
+        """The mode's events, with the breaker told how the engine does."""
+        breaker, engine = self.situation.breaker, asked.resolved.engine
+        breaker.begins(engine.name)
+        try:
+            run = modes.load(asked.decision.mode)
+            with closing(run(engine, asked.request, self._means(asked))) as events:  # type: ignore[type-var]
+                yield from events
+        except (EngineUnavailable, EngineBusy, EngineInterrupted):
+            breaker.failed(engine.name)
+            raise
+        except (GeneratorExit, KeyboardInterrupt, PointsmanError):
+            breaker.ended(engine.name)
+            raise
+        breaker.worked(engine.name)
 
-class _Partial:
-    """The answer so far, saved by a thread of its own so that the disk never holds up the model."""
+    def _means(self, asked: _Asked) -> Means:
+        def other(reference: str) -> tuple[Any, str]:
+            found = self.engines.resolve(reference)
+            return found.engine, found.model
 
-    def __init__(self, store: Store, inference: str) -> None:
-        self.text: list[str] = []
-        self.thinking: list[str] = []
-        self._store = store
-        self._inference = inference
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._save, name="partial-answer", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread; what it has not saved the final commit will."""
-        self._stopped.set()
-        self._thread.join()
-
-    def _save(self) -> None:
-        saved = 0
-        while not self._stopped.wait(FLUSH_S):
-            size = len(self.text) + len(self.thinking)
-            if size == saved:
-                continue
-            try:
-                self._store.log.save_partial(self._inference, "".join(self.text), "".join(self.thinking))
-            except PointsmanError:
-                return  # a full or broken disk: the final commit meets the same fault and reports it
-            saved = size
+        agent = asked.decision.mode == "agent"
+        return Means(
+            self.settings.modes,
+            self.toolbox(asked.tainted, asked.decision.tools) if agent else None,
+            other,
+            tuple(self.domains()) if asked.decision.mode == "ensemble" else (),
+        )
 
 
 def messages_of(history: Sequence[Turn], system: str, text: str) -> tuple[Message, ...]:
@@ -215,7 +284,7 @@ def messages_of(history: Sequence[Turn], system: str, text: str) -> tuple[Messag
     """
     messages = [Message("system", system)] if system else []
     for message in (*(_as_seen(turn) for turn in history), Message("user", text)):
-        if message.role == "assistant" and not message.content and not message.tool_calls:
+        if message.role == "assistant" and not message.content:
             continue
         if message.role == "user" and messages and messages[-1].role == "user":
             messages[-1] = Message("user", f"{messages[-1].content}\n\n{message.content}")
@@ -225,20 +294,23 @@ def messages_of(history: Sequence[Turn], system: str, text: str) -> tuple[Messag
 
 
 def _as_seen(turn: Turn) -> Message:
+    """A turn without its reasoning and its tool calls, whose results later turns no longer see."""
     corrected = next((item.text for item in turn.feedback if item.kind == "correction"), "")
-    return replace(turn.message, content=corrected, thinking="") if corrected else replace(turn.message, thinking="")
+    return replace(turn.message, content=corrected or turn.message.content, thinking="", tool_calls=())
 
 
-def _started(begun: Begun, resolved: Resolved, decision: Decision) -> Started:
+def _started(asked: _Asked) -> Started:
+    begun, decision = asked.begun, asked.decision
     return Started(
         begun.conversation,
         begun.question,
         begun.answer,
         begun.inference,
-        resolved.reference,
+        asked.resolved.reference,
         decision.mode,
         decision.domain,
         decision.reasons,
+        asked.found.problems,
     )
 
 

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
@@ -74,22 +74,31 @@ def spawn(
     return Ran(done.returncode, (done.stdout or b"").decode(), done.stderr.decode())
 
 
-def in_terminal(*arguments: str, typed: bytes = b"", after: bytes = b"", env: Mapping[str, str] | None = None) -> tuple[int, str]:
+def in_terminal(
+    *arguments: str,
+    typed: bytes | Sequence[bytes] = b"",
+    after: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    program: Sequence[str] = ("-m", "tui.cli"),
+) -> tuple[int, str]:
     """Run in a pseudo terminal; returns the exit code and everything it was sent.
 
-    `typed` goes to its keyboard as soon as `after` was sent.
+    `typed` goes to its keyboard as soon as `after` was sent, each of several when it was sent once more; `program` is what
+    Python runs.
     """
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
         os.environ.update({"TERM": "xterm-256color", **(env or {})})
-        os.execv(sys.executable, [sys.executable, "-m", "tui.cli", *arguments])
+        os.execv(sys.executable, [sys.executable, *program, *arguments])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     sent = b""
+    waiting = [typed] if isinstance(typed, bytes) else list(typed)
+    seen = 0
     while True:
-        if typed and after in sent:
-            os.write(terminal, typed)
-            typed = b""
+        if waiting and sent.count(after) > seen:
+            os.write(terminal, waiting.pop(0))
+            seen += 1
         try:
             piece = os.read(terminal, 65536)
         except OSError:  # Linux says EIO where the other side has closed

@@ -159,7 +159,7 @@ def test_going_on_needs_a_conversation() -> None:
         (("--temperature", "nan"), "sampling.temperature"),
         (("--seed", str(2**32)), "sampling.seed"),
         (("--mode", "../../evil"), "there is no mode"),
-        (("--mode", "base"), "modes: standard"),
+        (("--mode", "base"), "modes: auto"),
         (("-m", "llamacpp/"), "pointsman models list"),
         (("-m", "/nowhere/model.gguf"), "/nowhere/model.gguf"),
     ],

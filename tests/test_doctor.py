@@ -99,11 +99,24 @@ def test_the_form_that_runs_is_told_with_the_reason() -> None:
     assert "a test says so" in form["detail"]
 
 
-def test_the_sandbox_is_found_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sandbox_that_is_not_there_or_does_not_work_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "bwrap"
     program.write_text("#!/bin/sh\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert findings()["sandbox"] == {"check": "sandbox", "state": "ok", "detail": str(program), "fix": ""}
+    found = findings()["sandbox"]
+    assert found["state"] == "missing" and "does not start" in found["detail"] and found["fix"]
     monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
-    assert findings()["sandbox"]["state"] == "missing"
+    found = findings()["sandbox"]
+    assert found["state"] == "missing" and "bubblewrap" in found["fix"]
+
+
+def test_wrong_rules_a_missing_folder_and_a_dead_server_are_warnings_with_their_fix() -> None:
+    paths.ensure(paths.config_dir())
+    (paths.config_dir() / "rules.toml").write_text("[[rule]]\nname = 'x'\nwhen = 'words <'\nmode = 'agent'\n")
+    paths.settings_file().write_text("[tools]\nfolders = ['/nowhere']\nmcp_s = 5\n[tools.mcp]\ndead = '/nowhere/server'\n")
+    found = findings()
+    assert found["rules"]["state"] == "warning" and "rules.toml" in found["rules"]["detail"]
+    assert found["tools.folders"]["state"] == "warning"
+    assert found["MCP dead"]["state"] == "warning" and "dead" in found["MCP dead"]["detail"]
+    assert found["router"]["state"] == "ok"

@@ -209,7 +209,7 @@ def test_a_model_cannot_change_once_its_answer_has_begun(store: Store) -> None:
     assert store.log.inference(begun.inference).model == "echo/echo"
 
 
-def test_an_unknown_mode_is_an_error_that_lists_the_known_ones_and_the_question_is_kept(store: Store) -> None:
-    with pytest.raises(InputError, match="modes: standard"):
+def test_an_unknown_mode_is_an_error_that_lists_the_known_ones_and_leaves_no_trace(store: Store) -> None:
+    with pytest.raises(InputError, match="modes: auto"):
         list(session(store).ask("Hi", mode="base"))
-    assert [turn.message.content for turn in store.log.turns(store.log.conversations()[0].id)] == ["Hi", ""]
+    assert store.log.conversations() == []

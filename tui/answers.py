@@ -10,10 +10,12 @@ from contextlib import closing
 from typing import Any, Protocol
 
 from data.chat import Usage
-from data.sanitise import sanitise
-from router.modes.base import Done, Event, Phase, Started, Text, Thought
+from data.sanitise import one_line, sanitise
+from router import trace
+from router.modes.base import Done, Event, Phase, Started, Step, Text, Thought, ToolCalled, ToolResult
 from tui import output
 from tui.live_markdown import LiveMarkdown
+from tui.trace import Trace
 
 DIM, UNDIM = "\x1b[2m", "\x1b[22m"
 
@@ -23,6 +25,9 @@ class Face(Protocol):
 
     def take(self, event: Event) -> None:
         """Show one event."""
+
+    def pause(self) -> None:
+        """Leave the terminal to a question for the user; what comes next begins on a new line."""
 
     def close(self) -> None:
         """End what is open on the screen."""
@@ -37,6 +42,7 @@ class Answer:
         self.thinking: list[str] = []
         self.usage = Usage()
         self.notes: list[str] = []
+        self.trace = Trace()
 
     def take(self, event: Event) -> None:
         """Keep what one event says."""
@@ -49,7 +55,10 @@ class Answer:
         elif isinstance(event, Started):
             if self.started is not None and event.reasons:
                 self.notes.append(event.reasons[-1])  # a second start is the fallback, and its last reason says why
+            self.notes += [problem for problem in event.problems if problem not in self.notes]
             self.started = event
+        elif (entry := trace.entry(event)) is not None:
+            self.trace.take(entry)
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as the JSON that `ask --json` documents."""
@@ -64,6 +73,7 @@ class Answer:
             "inference": started.inference if started else "",
             "truncated": usage.truncated,
             "reasons": list(started.reasons) if started else [],
+            **self.trace.to_dict(),
             "usage": usage_dict(usage),
         }
 
@@ -98,7 +108,7 @@ def show(events: Iterator[Event], face: Face) -> Answer:
 def remarks(answer: Answer) -> list[str]:
     """What the reader should know about the answer besides its text."""
     usage = answer.usage
-    found = list(answer.notes)
+    found = [*(str(citation) for citation in answer.trace.cited), *answer.notes]
     if usage.dropped_turns:
         turns = "oldest turn was" if usage.dropped_turns == 1 else f"{usage.dropped_turns} oldest turns were"
         found.append(f"the {turns} left out: the conversation does not fit the context of {usage.context_tokens} tokens")
@@ -132,6 +142,10 @@ class Plain:
             output.text(text)
             self._ended = text.endswith("\n") if text else self._ended
 
+    def pause(self) -> None:
+        """End the thoughts on stderr."""
+        self._thoughts.close()
+
     def close(self) -> None:
         """End the last line."""
         self._thoughts.close()
@@ -156,6 +170,11 @@ class Terminal:
             text, self._held = _whole(self._held + event.text)
             self._markdown.write(text)
 
+    def pause(self) -> None:
+        """Render what is open: below it nothing of it is rewritten."""
+        self._thoughts.close()
+        self._markdown.close()
+
     def close(self) -> None:
         """Render what is still open."""
         self._thoughts.close()
@@ -172,13 +191,17 @@ class Silent:
         """Tell of a phase until the answer begins."""
         _phase(self._status, event)
 
+    def pause(self) -> None:
+        """Take the status line away."""
+        self._status.clear()
+
     def close(self) -> None:
         """Take the status line away."""
         self._status.clear()
 
 
 class Stream:
-    """One JSON object a line: started, phase, thinking, text, done."""
+    """One JSON object a line: started, phase, thinking, step, tool_call, tool_result, cited, text, done."""
 
     def __init__(self) -> None:
         self._answer = Answer()
@@ -197,16 +220,23 @@ class Stream:
             output.as_json({"event": "text", "text": event.text})
         elif isinstance(event, Done):
             output.as_json({"event": "done"} | self._answer.to_dict())
+        elif (entry := trace.entry(event)) is not None:
+            for kind, fields in entry.items():
+                output.as_json({"event": _EVENTS[kind]} | fields)
+
+    def pause(self) -> None:
+        """Nothing is open between lines."""
 
     def close(self) -> None:
         """Nothing is open between lines."""
 
 
+_EVENTS = {"step": "step", "call": "tool_call", "result": "tool_result", "cited": "cited"}
 _STARTED = ("model", "mode", "domain", "conversation", "inference", "reasons")
 
 
 class Thoughts:
-    """Phases and reasoning on stderr, where it is a terminal, until the answer begins."""
+    """Phases, reasoning, steps and calls on stderr, where it is a terminal, until the answer begins."""
 
     def __init__(self) -> None:
         self._status = output.Status()
@@ -215,7 +245,7 @@ class Thoughts:
         self._answering = False
 
     def take(self, event: Event) -> None:
-        """Show a thought or a phase; a piece of the answer ends both."""
+        """Show what goes on; a piece of the answer ends it."""
         if self._answering or not self._live:
             return
         if isinstance(event, Thought):
@@ -226,6 +256,9 @@ class Thoughts:
         elif isinstance(event, Text) and event.text:
             self._answering = True
             self.close()
+        elif line := deed(event):
+            self.close()
+            output.dim_note(line)
         elif not self._open:
             _phase(self._status, event)
 
@@ -236,6 +269,20 @@ class Thoughts:
             sys.stderr.write(f"{UNDIM}\n\n")
             sys.stderr.flush()
         self._open = False
+
+
+def deed(event: Event) -> str:
+    """A step, a call or a result on one line; "" for other events."""
+    if isinstance(event, Step):
+        ending = {"done": " · done", "failed": f" · failed: {one_line(event.text, 200)}"}.get(event.state, "")
+        return f"step {event.number}: {one_line(event.title, 200)}{ending}"
+    if isinstance(event, ToolCalled):
+        given = ", ".join(f"{key}: {value}" for key, value in event.arguments.items())
+        return f"{one_line(event.name, 60)}({one_line(given, 300)})"
+    if isinstance(event, ToolResult):
+        kind = "failed" if event.failed else "untrusted" if event.untrusted else ""
+        return "  → " + ": ".join(part for part in (kind, one_line(event.text, 300)) if part)
+    return ""
 
 
 def _phase(status: output.Status, event: Event) -> None:

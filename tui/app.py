@@ -93,7 +93,7 @@ class PointsmanApp(App[None], inherit_bindings=False):
         self._interrupted_at = now
         if again:
             self.call_later(self.action_quit)
-        elif self.screen is self.chat and self.chat.conversation.cancel():
+        elif self._answer_in_sight() and self.chat.conversation.cancel():
             self.notify("stopped; ctrl+c again leaves", timeout=AGAIN_S, markup=False)
         else:
             self.notify("ctrl+c again leaves", timeout=AGAIN_S, markup=False)
@@ -117,6 +117,10 @@ class PointsmanApp(App[None], inherit_bindings=False):
         """Textual would print a traceback; whoever called `run` gets the exception instead."""
         self._exit_renderables.clear()
 
+    def _answer_in_sight(self) -> bool:
+        """Whether what is on the screen belongs to the answer under way: the chat, or a question of one of its tools."""
+        return self.screen is self.chat or self.screen.is_modal
+
     def _leave_without_terminal(self) -> None:
         """A terminal that was closed sends no SIGHUP when make or a shell stands between, and Textual reads on for ever."""
         if not sys.stdin.isatty():
@@ -134,6 +138,7 @@ class PointsmanApp(App[None], inherit_bindings=False):
         news: Opened | OpenFailed = OpenFailed(unforeseen)
         try:
             self.session = self._open_session()
+            self.session.approve = self.chat.conversation.approve
             news = Opened(self.session)
         except PointsmanError as fault:
             news = OpenFailed(fault)
@@ -155,6 +160,8 @@ class PointsmanApp(App[None], inherit_bindings=False):
         yield SystemCommand("New chat", "Begin a new chat", chat.action_new_chat)
         yield SystemCommand("Sessions", "Earlier chats, and search in all of them", chat.action_sessions)
         yield SystemCommand("Model", "Choose the model of this chat", chat.action_models)
+        yield SystemCommand("Mode", "Choose the way of reasoning of this chat, or its domain", chat.action_mode)
+        yield SystemCommand("Why", "Why the last answer took its route; a wrong route is told there", conversation.action_why)
         yield SystemCommand("Rate good", "The last answer is good", lambda: conversation.action_rate(1))
         yield SystemCommand("Rate bad", "The last answer is bad", lambda: conversation.action_rate(-1))
         yield SystemCommand("Correct", "Write what the last answer should have been", conversation.action_edit)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from data import catalog, config, paths
-from data.errors import ModelMissing, PointsmanError, StoreError
+from data.errors import ModelMissing, PointsmanError, StoreError, ToolError
 from tui import output
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def run() -> Iterator[Finding]:
         yield Finding("settings", "ok", _settings_detail())
     except PointsmanError as fault:
         yield Finding("settings", "broken", fault.what, fault.fix)
-    for check in (folders, space, store, llama_cpp, models, servers, training, sandbox, terminal):
+    for check in (folders, space, store, llama_cpp, models, servers, routing, training, sandbox, tools, terminal):
         yield from _guarded(check, settings)
 
 
@@ -173,12 +173,56 @@ def training(_: "Settings") -> Iterator[Finding]:
 
 
 def sandbox(_: "Settings") -> Iterator[Finding]:
-    """The sandbox for code that a model wrote."""
-    found = shutil.which("bwrap")
+    """The sandbox for code that a model wrote, tried."""
+    from router.tools import _sandbox
+
+    try:
+        yield Finding("sandbox", "ok", _sandbox.require())
+    except ToolError as fault:
+        yield Finding("sandbox", "missing", fault.what, fault.fix or "to let models run code: apt install bubblewrap")
+
+
+def routing(settings: "Settings") -> Iterator[Finding]:
+    """The user's rules and the learned version in force; a damaged one leaves the rest of the router at work."""
+    from router.learning import Versions
+    from router.rules import RulesFile
+
+    try:
+        rules = RulesFile().load()
+        remarks = f"; {'; '.join(rules.notes)}" if rules.notes else ""
+        yield Finding("rules", "ok", f"{len(rules)} rules in {paths.config_dir() / 'rules.toml'}{remarks}")
+    except PointsmanError as fault:
+        yield Finding(
+            "rules", "warning", fault.what, fault.fix or "mend the file; its last good form stays in force until you leave"
+        )
+    try:
+        head = Versions().current()
+        learned = f"version {head.version}, domains {', '.join(head.domains)}" if head else "nothing trained; rules and modes work"
+        yield Finding("router", "ok", learned)
+    except PointsmanError as fault:
+        yield Finding("router", "warning", fault.what, fault.fix or "pointsman router undo")
+
+
+def tools(settings: "Settings") -> Iterator[Finding]:
+    """The folders that tools may read, and every MCP server of the settings, started and asked for its tools."""
+    for folder in settings.tools.folders:
+        if not Path(folder).expanduser().is_dir():
+            fix = "pointsman config set tools.folders '[...]'"
+            yield Finding("tools.folders", "warning", f"{folder} is no folder: nothing can be read there", fix)
+    if not settings.tools.mcp:
+        return
+    from router.tools import mcp
+    from router.tools.base import Surroundings
+
+    try:
+        found = mcp.build(Surroundings(settings.tools))
+        faults = mcp.faults()
+    finally:
+        mcp.close()
     if found:
-        yield Finding("sandbox", "ok", found)
-    else:
-        yield Finding("sandbox", "missing", "bwrap is not on PATH", "to let models run code: apt install bubblewrap")
+        yield Finding("MCP", "ok", f"{len(found)} tools: {', '.join(tool.name for tool in found[:8])}")
+    for name, fault in faults.items():
+        yield Finding(f"MCP {name}", "warning", fault, "correct tools.mcp in the settings, or remove the server")
 
 
 def terminal(_: "Settings") -> Iterator[Finding]:

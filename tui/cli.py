@@ -39,7 +39,11 @@ class Verb(NamedTuple):
 VERBS = {
     "ask": Verb("tui.commands.ask", "Ask one question and print the answer."),
     "chat": Verb("tui.commands.chat", "Open the chat (also: pointsman, without a verb)."),
+    "route": Verb("tui.commands.route", "Say which model and mode a question would get."),
+    "router": Verb("tui.commands.router", "Train, measure, test or undo what the router has learned."),
+    "why": Verb("tui.commands.why", "Explain why an answer was given as it was."),
     "log": Verb("tui.commands.log", "List, search, rate, correct, export or forget past answers."),
+    "docs": Verb("tui.commands.docs", "Add documents that questions may be answered from."),
     "models": Verb("tui.commands.models", "List, download, remove or prepare models."),
     "config": Verb("tui.commands.config", "Show or change settings."),
     "doctor": Verb("tui.commands.doctor", "Check this installation and say how to mend it."),

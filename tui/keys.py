@@ -24,15 +24,22 @@ PROMPT = (
     Binding("ctrl+j,alt+enter,shift+enter", "newline", "New line", id="newline", key_display="^j"),
 )
 
+FILES = (
+    Binding("tab", "complete", "Take", id="complete_file", show=False, tooltip="Take the marked file after @"),
+    Binding("escape", "leave_files", "Close", id="leave_files", show=False, tooltip="Put the list of files away"),
+)
+
 CHAT = (
     Binding("escape", "cancel", "Cancel", id="cancel", tooltip="Stop the answer (its text is kept), else deselect"),
     Binding("ctrl+n", "new_chat", "New", id="new_chat", tooltip="Begin a new chat"),
     Binding("ctrl+l", "models", "Model", id="models", tooltip="Choose the model of this chat"),
+    Binding("f2", "mode", "Mode", id="mode", tooltip="Choose the way of reasoning, or the domain, for this chat"),
+    Binding("shift+tab", "next_mode", "Next mode", id="next_mode", show=False, tooltip="Take the next way of reasoning"),
     Binding("ctrl+s,ctrl+r", "sessions", "Sessions", id="sessions", tooltip="Earlier chats, and search in all of them"),
     Binding("alt+up", "walk(-1)", "Answers", id="previous_block", tooltip="Select the message above, to rate, copy or edit it"),
     Binding("alt+down", "walk(1)", "Message below", id="next_block", show=False),
     Binding("ctrl+t", "thinking", "Thinking", id="thinking", show=False, tooltip="Show or hide the model's thinking"),
-    Binding("ctrl+o", "details", "Details", id="details", show=False, tooltip="Open or fold details"),
+    Binding("ctrl+o", "details", "Details", id="details", show=False, tooltip="Open or fold thinking, steps, tools"),
     Binding("ctrl+g", "editor", "Editor", id="editor", show=False, tooltip="Write the question in $EDITOR"),
     Binding("pageup", "page(-1)", "Page up", id="page_up", show=False, priority=True, tooltip="Scroll the chat up"),
     Binding("pagedown", "page(1)", "Page down", id="page_down", show=False, priority=True, tooltip="Scroll the chat down"),
@@ -44,6 +51,7 @@ BLOCK = (
     Binding("c", "copy", "Copy", id="copy_block", tooltip="Copy the message"),
     Binding("e", "edit", "Edit", id="edit_block", tooltip="Correct an answer; ask a question again in other words"),
     Binding("r", "regenerate", "Again", id="regenerate", tooltip="Answer the question once more"),
+    Binding("w", "why", "Why", id="why", tooltip="Why this model, domain and way of reasoning; a wrong route is told there"),
     Binding("+", "rate(1)", "Good", id="rate_up", tooltip="A good answer"),
     Binding("-", "rate(-1)", "Bad", id="rate_down", tooltip="A bad answer"),
     *(Binding(str(stars), f"stars({stars})", f"{stars} of 5 stars", id=f"stars_{stars}", show=False) for stars in range(1, 6)),
@@ -73,24 +81,49 @@ CORRECTION = (
     Binding("escape", "leave", "Leave", id="leave_correction"),
 )
 
+APPROVAL = (
+    Binding("escape", "refuse", "No", id="refuse", tooltip="The tool is not called, and the answer goes on"),
+    Binding("left,up", "app.focus_previous", "Before", id="approval_previous", show=False),
+    Binding("right,down", "app.focus_next", "Next", id="approval_next", show=False),
+    Binding("pageup", "page(-1)", "Page up", id="approval_page_up", show=False),
+    Binding("pagedown", "page(1)", "Page down", id="approval_page_down", show=False),
+    Binding("ctrl+c", "app.interrupt", "Stop the answer", id="approval_interrupt", show=False),
+    Binding("ctrl+q", "app.quit", "Quit", id="approval_quit", show=False),
+)
+
+WHY = (
+    Binding("w", "wrong", "Wrong route", id="wrong_route", tooltip="Say which domain or way of reasoning was the right one"),
+    Binding("escape,q", "leave", "Back", id="leave_why"),
+)
+
+ROUTE = (Binding("ctrl+s", "save", "Save", id="save_route", tooltip="Keep what is marked as the right route"),)
+
 HELP = (Binding("escape,f1,q", "app.pop_screen", "Back", id="leave_help"),)
 
 CONTEXTS: dict[str, Sequence[Binding]] = {
     "Prompt": PROMPT,
+    "A file after @": FILES,
     "Chat": CHAT,
     "A selected message": BLOCK,
     "Lists": LIST,
     "Sessions": SESSIONS,
     "Correcting an answer": CORRECTION,
+    "A tool that asks": APPROVAL,
+    "Why this route": WHY,
+    "A wrong route": ROUTE,
     "Help": HELP,
     "Anywhere": ANYWHERE,
 }
 
 
 TOGETHER = (
+    ("Prompt", "A file after @"),
     ("Prompt", "Chat", "A selected message", "Anywhere"),
     ("Lists", "Sessions", "Anywhere"),
+    ("Lists", "A wrong route", "Anywhere"),
     ("Correcting an answer", "Anywhere"),
+    ("A tool that asks",),
+    ("Why this route", "Anywhere"),
 )
 """Contexts whose keys work at the same time."""
 

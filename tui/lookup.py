@@ -56,6 +56,12 @@ def answer(store: "Store", key: str) -> "Turn":
     return answers[-1]
 
 
+def inference_id(store: "Store", key: str) -> str:
+    """The id of the circumstances of that answer; raises as `answer`."""
+    found = answer(store, key).inference
+    return found.id if found else ""
+
+
 def conversation_id(store: "Store", key: str) -> str:
     """The conversation of that id, or the one that an answer or a turn of that id belongs to."""
     return part(store, key).conversation.id

@@ -1,9 +1,11 @@
 """Every message between widgets and screens of the chat. Plain data; whoever sends one does not know who reads it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from textual.message import Message
+
+from tui.modes import Pins
 
 if TYPE_CHECKING:
     from data.errors import PointsmanError
@@ -19,6 +21,14 @@ class Submitted(Message):
 
 class EndWanted(Message):
     """The end key was pressed in an empty prompt: follow the newest text."""
+
+
+@dataclass
+class FilesOffered(Message):
+    """What is typed behind an @ may become one of these files; `marked` is the one that tab takes. None: put them away."""
+
+    paths: tuple[str, ...]
+    marked: int
 
 
 @dataclass
@@ -45,10 +55,11 @@ class Activity(Message):
 
 @dataclass
 class Identity(Message):
-    """The conversation's title and the model that answers in it, both as they came; "" where there is none yet."""
+    """The conversation's title, the model that answers in it, both as they came, and what was chosen; "" where there is none."""
 
     title: str
     model: str
+    pins: Pins = field(default_factory=Pins)
 
 
 @dataclass

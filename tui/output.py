@@ -58,9 +58,9 @@ def dim_note(untrusted: str) -> None:
     sys.stderr.flush()
 
 
-def coloured(safe: str, colour: int) -> str:
-    """`safe` in an ANSI colour (30 to 37) where stdout is a terminal and NO_COLOR is not set."""
-    plain = os.environ.get("NO_COLOR") or not is_terminal(sys.stdout)
+def coloured(safe: str, colour: int, stream: TextIO | None = None) -> str:
+    """`safe` in an ANSI colour (30 to 37) where `stream` (stdout) is a terminal and NO_COLOR is not set."""
+    plain = os.environ.get("NO_COLOR") or not is_terminal(stream or sys.stdout)
     return safe if plain else f"\x1b[{colour}m{safe}\x1b[39m"
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from data.store import tables
 from data.store.answering import How
 from data.store.database import Database, open_database
+from data.store.documents import Library
 from data.store.feedback import FeedbackLog
 from data.store.log import Log
 from data.store.recovery import recover
@@ -49,6 +50,7 @@ __all__ = [
     "Hit",
     "How",
     "Inference",
+    "Library",
     "Log",
     "Status",
     "Store",
@@ -66,6 +68,7 @@ class Store:
         self.log = Log(database)
         self.feedback = FeedbackLog(database)
         self.routing = Routing(database)
+        self.documents = Library(database)
         self._search = Search(database)
 
     def search(self, text: str, *, model: str = "", conversation: str = "", limit: int = 50) -> list[Hit]:

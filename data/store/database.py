@@ -22,9 +22,11 @@ from data.errors import PointsmanError, StoreError
 from data.store import faults, sqlite_file
 from data.store.tables import dump_json, load_json
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in migrations/versions, as a constant so that opening needs no Alembic."""
 FILE = "pointsman.db"
+INDEXES = ("search_index", "chunk_index")
+"""The full-text indexes of SQLite."""
 _MIGRATING = 0x706F696E74736D61  # the key of PostgreSQL's advisory lock: "pointsma" in ASCII
 
 
@@ -89,7 +91,8 @@ class Database:
                 raise faults.damaged(self.where, str(found).splitlines()[-1])
         if thorough:
             with self.write() as connection:
-                connection.exec_driver_sql("INSERT INTO search_index(search_index, rank) VALUES ('integrity-check', 1)")
+                for index in INDEXES:
+                    connection.exec_driver_sql(f"INSERT INTO {index}({index}, rank) VALUES ('integrity-check', 1)")  # noqa: S608 constants
 
     def close(self) -> None:
         """Close every connection. Safe to call twice."""

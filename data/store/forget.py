@@ -11,10 +11,11 @@ from typing import Any
 from sqlalchemy import Connection, delete, exists, func, or_, select, update
 
 from data.errors import InputError, StoreError
-from data.store import reading, routing, search, sqlite_file
+from data.store import chunks, reading, routing, search, sqlite_file
 from data.store import tables as t
-from data.store.database import Database
+from data.store.database import INDEXES, Database
 from data.store.rows import Forgotten
+from data.store.words import without_seams
 
 _BATCH = 500  # ids in one statement
 
@@ -52,6 +53,7 @@ def delete_conversations(connection: Connection, ids: Iterable[str]) -> None:
         said = select(t.feedback.c.id).where(or_(t.feedback.c.inference_id.in_(answers), t.feedback.c.id.in_(pairs)))
         doomed = list(connection.execute(said).scalars())
         search.remove(connection, t.search_document.c.conversation_id.in_(part))
+        chunks.remove_documents(connection, t.document.c.conversation_id.in_(part))
         for some in _parts(doomed):
             connection.execute(delete(t.preference).where(t.preference.c.feedback_id.in_(some)))
         _delete_feedback(connection, doomed)
@@ -70,7 +72,8 @@ def scrub(database: Database) -> None:
     try:
         if database.sqlite:
             with database.write() as connection:
-                connection.exec_driver_sql("INSERT INTO search_index(search_index) VALUES ('rebuild')")
+                for index in INDEXES:
+                    connection.exec_driver_sql(f"INSERT INTO {index}({index}) VALUES ('rebuild')")  # noqa: S608 constants only
         with database.outside() as connection:
             connection.exec_driver_sql("VACUUM" if database.sqlite else f"VACUUM (FULL) {tables}")
             if database.sqlite:
@@ -102,6 +105,10 @@ def _texts(connection: Connection) -> Iterator[tuple[str, str]]:
     c, n = t.conversation.c, t.inference.c
     yield from _columns(connection, select(c.id, c.title, c.system_prompt, c.domain))
     yield from _columns(connection, select(t.turn.c.conversation_id, t.turn.c.content, t.turn.c.tool_name))
+    attached = t.chunk.join(t.document, t.document.c.id == t.chunk.c.document_id)
+    texts = select(t.document.c.conversation_id, t.document.c.path, t.chunk.c.heading, t.chunk.c.body).select_from(attached)
+    for found, words in _columns(connection, texts.where(t.document.c.conversation_id.is_not(None))):
+        yield found, without_seams(words)
     answers = t.inference.join(t.turn, t.turn.c.id == n.turn_id)
     owner = t.turn.c.conversation_id
     payload = t.inference_payload.c

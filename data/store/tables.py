@@ -23,6 +23,7 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -284,4 +285,36 @@ search_document = Table(
     Column("kind", String(16), nullable=False),
     Column("body", Words, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+)
+
+document = Table(
+    "document",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("place", String(64), nullable=False, unique=True),  # sha256 of conversation and path, which are too long to index
+    Column("path", Words, nullable=False),
+    Column("name", Words, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("lines", Integer, nullable=False),
+    Column("cut", String(32), nullable=False),
+    Column("version", Id, nullable=False),
+    Column("added_at", UtcTime, nullable=False),
+    Column("conversation_id", Id, ForeignKey("conversation.id"), index=True),
+)
+
+chunk = Table(
+    "chunk",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),  # the full-text index's row number
+    Column("document_id", Id, ForeignKey("document.id"), nullable=False, index=True),
+    Column("number", Integer, nullable=False),
+    Column("first_line", Integer, nullable=False),
+    Column("last_line", Integer, nullable=False),
+    Column("page", Integer, nullable=False),
+    Column("heading", Words, nullable=False),
+    Column("body", Words, nullable=False),
+    Column("embedding", LargeBinary),  # float16, little-endian, length 1
+    Column("encoder", String(64), nullable=False),  # "" where there is no embedding
 )

@@ -87,6 +87,17 @@ class PullProgress:
     total_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a model stands with its engine right now, told without asking a server: whether it is in memory, the seconds that
+    loading it takes about, its context in tokens (0 where unknown), and why it cannot run ("" where nothing is known)."""
+
+    loaded: bool = True
+    load_s: float = 0.0
+    context_tokens: int = 0
+    why_not: str = ""
+
+
 class Engine(ABC):
     """A way to run models. Subclasses are named after their file."""
 
@@ -108,6 +119,22 @@ class Engine(ABC):
     def score(self, request: Request, continuations: Sequence[str]) -> list[tuple[float, ...]]:
         """Natural log-probability of each token of each continuation, given the rendered request."""
         raise EngineRejected(f"{self.name} gives no log-probabilities", "use the llamacpp engine")
+
+    def can_call(self, model: str) -> bool:
+        """Whether this model was made to call tools, so that `Request.tools` is worth giving; raises ModelMissing."""
+        return self.capabilities.tools
+
+    def can_think(self, model: str) -> bool:
+        """Whether this model thinks before it answers when `Request.think` says so; raises ModelMissing."""
+        return False
+
+    def standing(self, model: str) -> Standing:
+        """How a model stands right now. Quick: no server is asked, nothing is loaded."""
+        return Standing()
+
+    def count(self, model: str, messages: Sequence[Message]) -> int:
+        """Tokens of a conversation by the model's own tokenizer; 0 where that is not at hand at once."""
+        return 0
 
     def show(self, model: str) -> dict[str, Any]:
         """What the engine tells of one model, as plain JSON. Raises ModelMissing."""

@@ -1,7 +1,8 @@
 """Scripted replies: the demo, the test double, and the shortest example of an engine.
 
 Model `echo` says the user's last message back, word by word. `Echo(replies=[...])` gives each reply in turn; a reply may
-be a string, a list of chunks, or an exception that is raised where it stands in the list. Not covered: any understanding.
+be a string, a list of chunks, or an exception that is raised where it stands in the list. Chunks carry thinking and tool
+calls too, and `capabilities` says what the double claims to do. Not covered: any understanding, keeping to a schema.
 """
 
 import time
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from data.chat import Chunk, Finish, Usage
 from data.config import Settings
-from router.engines.base import Engine, ModelInfo, Request
+from router.engines.base import Capabilities, Engine, ModelInfo, Request
 
 Reply = str | Sequence[Chunk | str | Exception] | Exception
 
@@ -19,7 +20,8 @@ class Echo(Engine):
 
     name = "echo"
 
-    def __init__(self, replies: Sequence[Reply] = (), delay_s: float = 0.0) -> None:
+    def __init__(self, replies: Sequence[Reply] = (), delay_s: float = 0.0, capabilities: Capabilities | None = None) -> None:
+        self.capabilities = capabilities or Capabilities()
         self.replies = list(replies)
         self.delay_s = delay_s
         self.requests: list[Request] = []
@@ -33,6 +35,7 @@ class Echo(Engine):
         pieces = [reply] if isinstance(reply, Exception) else _words(reply) if isinstance(reply, str) else reply
         first = 0.0
         count = 0
+        calls = False
         for piece in pieces:
             if self.delay_s:
                 time.sleep(self.delay_s)
@@ -41,13 +44,19 @@ class Echo(Engine):
             first = first or time.perf_counter() - started
             count += 1
             yield Chunk(text=piece) if isinstance(piece, str) else piece
-            if isinstance(piece, Chunk) and piece.usage:
-                return
+            if isinstance(piece, Chunk):
+                calls = calls or bool(piece.tool_calls)
+                if piece.usage:
+                    return
             if count >= request.max_tokens:
                 break
         prompt = sum(len(message.content.split()) for message in request.messages)
-        finish: Finish = "length" if count >= request.max_tokens else "stop"
+        finish: Finish = "tool_calls" if calls else "length" if count >= request.max_tokens else "stop"
         yield Chunk(usage=Usage(prompt, 0, count, first, time.perf_counter() - started, finish, context_tokens=4096))
+
+    def can_think(self, model: str) -> bool:
+        """As the capabilities claim."""
+        return self.capabilities.think
 
     def models(self) -> list[ModelInfo]:
         """The one model there is."""

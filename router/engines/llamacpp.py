@@ -1,10 +1,11 @@
 """llama.cpp in this process: chat models and sentence encoders from GGUF files, no server needed.
 
 A model stays loaded between requests, and its KV cache with it: the next question of a conversation computes only what is
-new. Parts are in _llamacpp/. Not covered: downloading models, images, tool calls parsed from the answer.
+new. Parts are in _llamacpp/. Not covered: downloading models, images.
 """
 
 import atexit
+import re
 import threading
 import time
 import weakref
@@ -16,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.chat import Chunk
+from data.chat import Chunk, Message
 from data.config import LlamaCppSettings, Settings
 from data.errors import EngineInterrupted, ModelMissing
 from router.engines._llamacpp.files import ENGINE, Found, listing, locate
 from router.engines._llamacpp.header import Array, check
-from router.engines.base import Capabilities, Engine, ModelInfo, Request
+from router.engines.base import Capabilities, Engine, ModelInfo, Request, Standing
 
 if TYPE_CHECKING:
     from router.engines._llamacpp.embed import Embedder
@@ -31,6 +32,12 @@ ENCODER = "minilm-l6"
 """The catalog name of the sentence encoder that `embed` uses unless told."""
 MODELS = 2
 """Models in memory at once: most often the chat model and the encoder."""
+_KNOWS_TOOLS = re.compile(r"\btools\b")
+_KNOWS_THINKING = re.compile(r"<think>|enable_thinking")
+
+
+READ_BYTES_PER_S = 500e6
+"""Bytes of a model file read in a second, about: a laptop's SSD."""
 
 
 class LlamaCpp(Engine):
@@ -79,6 +86,56 @@ class LlamaCpp(Engine):
             loaded.alive()
             return slot.embedder(loaded).embed(texts)
 
+    def can_call(self, model: str) -> bool:
+        """Whether the model's chat template knows tools; raises ModelMissing, ModelInvalid."""
+        return self._template_has(model, _KNOWS_TOOLS)
+
+    def can_think(self, model: str) -> bool:
+        """Whether the model's chat template knows thinking; raises ModelMissing, ModelInvalid."""
+        return self._template_has(model, _KNOWS_THINKING)
+
+    def standing(self, model: str) -> Standing:
+        """Whether the model is in memory, and whether there is room for it; raises ModelMissing where there is no file."""
+        found = locate(model, self._settings.folders)
+        size_bytes = found.path.stat().st_size
+        with self._lock:
+            loaded = any(key[0] == str(found.path) and slot.model is not None for key, slot in self._slots.items())
+        free = available_bytes()
+        short = not loaded and free is not None and size_bytes > free
+        return Standing(
+            loaded,
+            size_bytes / READ_BYTES_PER_S,
+            self._settings.context,
+            f"{model} needs {size_bytes / 1e9:.1f} GB of memory, and {(free or 0) / 1e9:.1f} GB are free" if short else "",
+        )
+
+    def count(self, model: str, messages: Sequence[Message]) -> int:
+        """Tokens of the messages' texts where the model is loaded, else 0; the template's own few are not counted."""
+        path = str(locate(model, self._settings.folders).path)
+        with self._lock:
+            slot = next((slot for key, slot in self._slots.items() if key[0] == path), None)
+        loaded = slot.model if slot else None
+        return sum(len(loaded.vocab.tokenise_text(message.content)) for message in messages) if loaded else 0
+
+    def embed_layers(self, texts: Sequence[str], layers: int, model: str = "") -> NDArray[np.float32]:
+        """As `embed`, each vector followed by the means of the `layers` layers before the last, each of length 1.
+
+        Encoders whose layers cannot be read give the vector of `embed` alone.
+        """
+        slot = self._slot(locate(model or ENCODER, self._settings.folders))
+        loaded = self._loaded(slot)
+        with loaded.lock:
+            loaded.alive()
+            return slot.embedder(loaded, layers).embed(texts)
+
+    def words(self, model: str = "") -> tuple[str, ...]:
+        """The whole words of an encoder's vocabulary (WordPiece), in its order, which is about by falling frequency."""
+        loaded = self._loaded(self._slot(locate(model or ENCODER, self._settings.folders)))
+        with loaded.lock:
+            loaded.alive()
+            pieces = (loaded.vocab.text(token) for token in range(loaded.vocab.size))
+            return tuple(piece[1:] for piece in pieces if piece.startswith("\u2581") and piece[1:].isalpha())
+
     def models(self) -> list[ModelInfo]:
         """The models that are there; files that are no sound models are left out."""
         return listing(self._settings.folders)
@@ -124,6 +181,10 @@ class LlamaCpp(Engine):
         for slot in slots:
             slot.close()
 
+    def _template_has(self, model: str, words: re.Pattern[str]) -> bool:
+        header = check(locate(model, self._settings.folders).path)
+        return words.search(header.text("tokenizer.chat_template")) is not None
+
     def _slot(self, found: Found) -> "_Slot":
         """The place of a file's model, loaded or not. A file that was replaced is another one."""
         try:
@@ -164,7 +225,7 @@ class _Slot:
         self._found = found
         self._settings = settings
         self._lock = threading.Lock()
-        self._embedder: Embedder | None = None
+        self._embedders: dict[int, Embedder] = {}
         self._closed = False
 
     def load(self) -> "LoadedModel":
@@ -183,13 +244,13 @@ class _Slot:
                 self.model = LoadedModel(self._found.path, self._settings)
             return self.model
 
-    def embedder(self, model: "LoadedModel") -> "Embedder":
-        """The model's embedding context; call it with the model's lock held."""
-        if self._embedder is None:
+    def embedder(self, model: "LoadedModel", layers: int = 0) -> "Embedder":
+        """The model's embedding context, one for each number of layers; call it with the model's lock held."""
+        if layers not in self._embedders:
             from router.engines._llamacpp.embed import Embedder
 
-            self._embedder = Embedder(model)
-        return self._embedder
+            self._embedders[layers] = Embedder(model, layers)
+        return self._embedders[layers]
 
     def close(self) -> None:
         """Free the model, after a load or a computation that is under way."""
@@ -198,9 +259,18 @@ class _Slot:
             model, self.model = self.model, None
         if model is not None:
             with model.lock:
-                if self._embedder is not None:
-                    self._embedder.close()
+                for embedder in self._embedders.values():
+                    embedder.close()
                 model.close()
+
+
+def available_bytes() -> int | None:
+    """Memory that can be had without swapping, by Linux's own estimate; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
 def build(settings: Settings) -> LlamaCpp:

@@ -96,6 +96,14 @@ class Ollama(Remote):
         with self._translating(model), wire.client_faults(self._settings.stall_s):
             return self._client().show(model).model_dump(mode="json", by_alias=True, exclude_none=True)
 
+    def can_call(self, model: str) -> bool:
+        """Whether the server says that the model takes tools; one too old to say is believed to until it refuses."""
+        return "tools" in self._abilities(model, "tools")
+
+    def can_think(self, model: str) -> bool:
+        """Whether the server says that the model thinks."""
+        return "thinking" in self._abilities(model, "")
+
     def delete(self, model: str) -> None:
         """Remove a model from the server's disk."""
         with self._translating(model), wire.client_faults(self._settings.stall_s):
@@ -138,6 +146,13 @@ class Ollama(Remote):
         if self._package:
             self._package.close()  # type: ignore[no-untyped-call]
         self._http = self._package = None
+
+    def _abilities(self, model: str, otherwise: str) -> list[Any]:
+        """The server's list of what the model can do, `otherwise` alone where it gives none."""
+        with self._translating(model):
+            told = as_object(self._server().json("POST", "/api/show", {"model": model}, deadline_s=LIST_S))
+        found = told.get("capabilities")
+        return found if isinstance(found, list) else [otherwise]
 
     def _answer(self, request: Request, plan: Plan) -> Generator[Chunk | None, None, None]:
         calls = False

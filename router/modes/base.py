@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The question is safely in the log and the answer begins. Ids are those of the store."""
+    """The question is safely in the log and the answer begins. Ids are those of the store; problems: what of the question,
+    a file for example, could not be taken in, one sentence each."""
 
     conversation: str
     question: str
@@ -28,6 +29,7 @@ class Started:
     mode: str
     domain: str
     reasons: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Cited:
     source: str
     first_line: int
     last_line: int
+    page: int = 0
 
 
 @dataclass(frozen=True, slots=True)

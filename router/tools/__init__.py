@@ -5,6 +5,7 @@ strangers (a file, a document, a server) has entered the conversation; before th
 Nobody to ask means no.
 """
 
+import json
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from typing import Any, Literal
 
 from data.chat import ToolCall
 from data.errors import PointsmanError
-from data.sanitise import sanitise
+from data.sanitise import one_line, sanitise
+from router.tools._review import require_bounded, require_reviewable, visible
 from router.tools.base import SIDE_EFFECTS, Permission, Surroundings, Tool
 
 RESULT_CHARS = 8_000
@@ -24,12 +26,25 @@ Answer = Literal["once", "always", "no"]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A call that the user is asked about. tainted: text of strangers is in the conversation and may have caused it."""
+    """A call that the user is asked about. tainted: text of strangers is in the conversation and may have caused it.
+
+    target: what the call reaches (a sandbox, a server's command or address).
+    """
 
     tool: str
     arguments: Mapping[str, Any]
     permission: Permission
     tainted: bool
+    target: str = ""
+
+    def shown(self) -> str:
+        """The whole call as the user must see it: nothing cut, no character invisible, no gap that hides what follows it."""
+        lines = [self.tool + (f" ({self.target})" if self.target else "")]
+        for name, value in self.arguments.items():
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1, default=str)
+            key = name if name.isidentifier() else repr(name)
+            lines.append(f"{key}: {text}" if "\n" not in text else f"{key}:\n│ " + text.replace("\n", "\n│ "))
+        return visible("\n".join(lines))
 
 
 Approve = Callable[[Wish], Answer]
@@ -55,7 +70,9 @@ class Toolbox:
     def __init__(
         self, tools: Iterable[Tool] = (), approve: Approve = refuse, *, tainted: bool = False, granted: set[str] | None = None
     ) -> None:
-        self.tools: dict[str, Tool] = {tool.name: tool for tool in tools}
+        self.tools: dict[str, Tool] = {}
+        for tool in tools:
+            self.tools.setdefault(tool.name, tool)  # the first of a name, so that no server's tool takes another's place
         self.tainted = tainted
         self._approve = approve
         self._granted = set() if granted is None else granted
@@ -68,22 +85,31 @@ class Toolbox:
         """Do what the model wants, if it may. Never raises for what a model can get wrong: the outcome says it instead."""
         found = self.tools.get(call.name)
         if found is None:
-            return Outcome(f"there is no tool {call.name!r}; tools: {', '.join(self.tools) or 'none'}", failed=True)
-        if found.permission in SIDE_EFFECTS and not self._may(found, call.arguments):
-            return Outcome(f"the user did not allow {call.name}; go on without it", failed=True)
+            known = ", ".join(self.tools) or "none"
+            return Outcome(f"there is no tool {one_line(str(call.name))!r}; tools: {_cut(known)}", failed=True)
         try:
-            text = found.run(**{str(key): value for key, value in call.arguments.items()})
+            require_bounded(call.arguments)
+            if found.check is not None:
+                found.check(call.arguments)
+            if found.permission in SIDE_EFFECTS:
+                require_reviewable(call.arguments)
         except PointsmanError as fault:
-            return Outcome(sanitise(str(fault)), failed=True, untrusted=self._taint(found))
-        return Outcome(_cut(sanitise(text)), untrusted=self._taint(found))
+            return Outcome(_cut(str(fault)), failed=True)
+        if found.permission in SIDE_EFFECTS and not self._may(found, call.arguments):
+            return Outcome(f"the user did not allow {found.name}; go on without it", failed=True)
+        try:
+            text = found.run(**call.arguments)
+        except PointsmanError as fault:
+            return Outcome(_cut(str(fault)), failed=True, untrusted=self._taint(found))
+        return Outcome(_cut(text), untrusted=self._taint(found))
 
     def _may(self, tool: Tool, arguments: Mapping[str, Any]) -> bool:
         if tool.name in self._granted and not self.tainted:
             return True
-        answer = self._approve(Wish(tool.name, arguments, tool.permission, self.tainted))
-        if answer == "always":
+        answer = self._approve(Wish(tool.name, arguments, tool.permission, self.tainted, tool.target))
+        if answer == "always" and not self.tainted:  # a yes given under the influence of strangers is for this once
             self._granted.add(tool.name)
-        return answer != "no"
+        return answer in ("once", "always")
 
     def _taint(self, tool: Tool) -> bool:
         self.tainted = self.tainted or tool.untrusted
@@ -103,5 +129,5 @@ def load(surroundings: Surroundings) -> list[Tool]:
 
 def _cut(text: str) -> str:
     if len(text) <= RESULT_CHARS:
-        return text
-    return f"{text[:RESULT_CHARS]}\n[cut: {len(text) - RESULT_CHARS} more characters]"
+        return sanitise(text)
+    return f"{sanitise(text[:RESULT_CHARS])}\n[cut: {len(text) - RESULT_CHARS:,} more characters]"

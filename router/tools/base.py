@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from data.config import ToolsSettings
 from data.errors import ToolError
+from data.sanitise import one_line
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -29,6 +30,8 @@ class Tool:
     """A tool. `parameters` is the JSON schema of its arguments; `run` takes them by name and raises ToolError.
 
     untrusted: the result may hold text of strangers (files, servers), so that after it nothing with side effects runs unasked.
+    check: raises ToolError, before the user is asked, where the call could not work. target: what a call reaches, for the
+    user who is asked, such as a server's command.
     """
 
     name: str
@@ -37,6 +40,8 @@ class Tool:
     permission: Permission
     run: Callable[..., str]
     untrusted: bool = False
+    check: Callable[[Mapping[str, Any]], None] | None = None
+    target: str = ""
 
     def describe(self) -> dict[str, Any]:
         """The OpenAI-style function description that engines and chat templates take."""
@@ -46,13 +51,27 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A found piece of a document: which, where (lines from 1, both included), and its text, which is untrusted."""
+    """A found piece of a document: which, where (lines from 1, both included), and its text, which is untrusted.
+
+    page: from 1, 0 where the document has none; heading: what stands above it in the document; similarity: the cosine of its
+    meaning and the query's, 0 where no vector was compared.
+    """
 
     source: str
     first_line: int
     last_line: int
     text: str
     score: float = 0.0
+    page: int = 0
+    heading: str = ""
+    similarity: float = 0.0
+
+    @property
+    def place(self) -> str:
+        """What it is cited as: "notes.md:10-24", "notes.md:7", "paper.pdf p.3". The name in it is untrusted."""
+        if self.page:
+            return f"{self.source} p.{self.page}"
+        return f"{self.source}:{self.first_line}" + (f"-{self.last_line}" if self.last_line > self.first_line else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +82,19 @@ class Surroundings:
     search: Callable[[str, int], Sequence[Passage]] | None = None
 
 
-def tool(permission: Permission, *, untrusted: bool = False, name: str = "") -> Callable[[Callable[..., str]], Tool]:
+def tool(
+    permission: Permission,
+    *,
+    untrusted: bool = False,
+    name: str = "",
+    ready: Callable[[], None] | None = None,
+    target: str = "",
+) -> Callable[[Callable[..., str]], Tool]:
     """Make a Tool of a function: its schema from the type hints, its description from the docstring.
 
-    Arguments are validated before the call; a wrong one raises ToolError, which names it.
+    Arguments are validated before the call; a wrong one raises ToolError, which names it. Bounds of length or value belong
+    into the function: in the schema they would blow up the grammars made of it. `ready` raises ToolError where the tool
+    cannot work on this machine.
     """
 
     def made(function: Callable[..., str]) -> Tool:
@@ -75,12 +103,17 @@ def tool(permission: Permission, *, untrusted: bool = False, name: str = "") -> 
         def run(**arguments: Any) -> str:
             return function(**_validated(model, function.__name__, arguments))
 
+        def check(arguments: Mapping[str, Any]) -> None:
+            if ready is not None:
+                ready()
+            _validated(model, function.__name__, arguments)
+
         schema = model.model_json_schema()
         schema.pop("title", None)
         for field_schema in schema.get("properties", {}).values():
             field_schema.pop("title", None)
         description = inspect.cleandoc(function.__doc__ or "")
-        return Tool(name or function.__name__, description, schema, permission, run, untrusted)
+        return Tool(name or function.__name__, description, schema, permission, run, untrusted, check, target)
 
     return made
 
@@ -102,6 +135,7 @@ def _validated(model: "type[BaseModel]", name: str, arguments: Mapping[str, Any]
     try:
         found = model.model_validate(dict(arguments))
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {item['msg']}" for item in error.errors()[:5])
+        faults = error.errors(include_url=False, include_context=False, include_input=False)[:5]
+        wrong = "; ".join(f"{one_line('.'.join(map(str, item['loc']))) or 'arguments'}: {item['msg']}" for item in faults)
         raise ToolError(f"wrong arguments for {name}: {wrong}", "correct them and call again") from error
     return {key: getattr(found, key) for key in model.model_fields}

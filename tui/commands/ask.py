@@ -97,8 +97,10 @@ def _ask(text: tuple[str, ...], files: tuple[str, ...], wanted: Wanted) -> None:
 
 def _answer(session: "Session", question: str, wanted: Wanted) -> None:
     from tui import answers, opening
+    from tui.consent import Consent
 
     face = _face(session.settings.tui.text_width, wanted)
+    session.approve = Consent(face.pause)
     events = session.ask(
         question,
         conversation=opening.conversation(session.store, wanted.go_on, wanted.conversation),

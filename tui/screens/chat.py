@@ -12,11 +12,12 @@ from textual.widgets import Footer, Static
 
 from data.config import Settings
 from data.errors import InputError, PointsmanError
-from tui import keys, survey
+from tui import keys, modes, survey
 from tui.background import in_background
 from tui.messages import (
     Activity,
     EndWanted,
+    FilesOffered,
     HandedBack,
     Identity,
     OllamaState,
@@ -29,8 +30,10 @@ from tui.messages import (
     Submitted,
     Surveyed,
 )
+from tui.modes import Pins
 from tui.widgets.conversation import Conversation
 from tui.widgets.empty import EmptyState
+from tui.widgets.files import Files
 from tui.widgets.prompt import Prompt
 from tui.widgets.safe_screen import SafeScreen
 from tui.widgets.status import StatusLine
@@ -48,7 +51,7 @@ class ChatScreen(SafeScreen):
     """One conversation at a time."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.CHAT]
-    CONTEXTS = ("Prompt", "Chat", "A selected message")
+    CONTEXTS = ("Prompt", "A file after @", "Chat", "A selected message")
     AUTO_FOCUS = "#prompt"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (80, "-normal")]
 
@@ -60,7 +63,7 @@ class ChatScreen(SafeScreen):
         self._fault: PointsmanError | None = None
         self._busy = False
         model = "" if settings.model == "auto" else settings.model
-        self.conversation = Conversation(Transcript(id="transcript"), id="conversation", model=model)
+        self.conversation = Conversation(Transcript(id="transcript"), id="conversation", model=model, mode=settings.mode)
         self._replaces = ""  # the question turn that what is typed now puts in other words
 
     def compose(self) -> ComposeResult:
@@ -70,6 +73,7 @@ class ChatScreen(SafeScreen):
         yield self.conversation
         yield EmptyState(id="empty")
         yield Static("", id="hint", markup=False)
+        yield Files(id="files", markup=False)
         yield Prompt(id="prompt")
         yield StatusLine(id="status")
         yield Footer(compact=True)
@@ -81,6 +85,7 @@ class ChatScreen(SafeScreen):
         self._transcript = self.query_one(Transcript)
         self._transcript.text_width = self._settings.tui.text_width
         self.query_one(TitleBar).show("", self.conversation.model)
+        self._show_pins(Pins())
         self._probing = self.set_interval(PROBE_S, self._probe, pause=True)
 
     # What is said to it
@@ -123,6 +128,10 @@ class ChatScreen(SafeScreen):
         self.conversation.ask(message.text, self._replaces)
         self._resend("")
 
+    @on(FilesOffered)
+    def _files_offered(self, message: FilesOffered) -> None:
+        self.query_one(Files).show(message.paths, message.marked)
+
     @on(HandedBack)
     def _handed_back(self, message: HandedBack) -> None:
         self.prompt.put(message.text)
@@ -148,6 +157,7 @@ class ChatScreen(SafeScreen):
     @on(Identity)
     def _identity(self, message: Identity) -> None:
         self.query_one(TitleBar).show(message.title, message.model)
+        self._show_pins(message.pins)
         self.set_class(self.conversation.blank, "-empty")
 
     @on(OllamaState)
@@ -220,6 +230,10 @@ class ChatScreen(SafeScreen):
         """Open or fold the details of the selected answer, or of the last one."""
         self._transcript.toggle_details()
 
+    def action_next_mode(self) -> None:
+        """Answer in the way of reasoning after the present one."""
+        self.conversation.pin(mode=modes.following(self.conversation.pins.mode or self._settings.mode))
+
     def action_retry(self) -> None:
         """Try to open the log again."""
         self._show_fault(None)
@@ -247,7 +261,19 @@ class ChatScreen(SafeScreen):
         if self._session is not None:
             chosen = await self.app.push_screen_wait(ModelsScreen(self._session.engines, self.conversation.model))
             if chosen:
-                self.conversation.pin(chosen)
+                self.conversation.pin(model=chosen)
+
+    @work
+    async def action_mode(self) -> None:
+        """Choose the way of reasoning of this chat, or its domain."""
+        from tui.screens.modes import ModesScreen
+
+        domains = self._session.domains if self._session is not None else list
+        pins, default = self.conversation.pins, self._settings.mode
+        chosen = await self.app.push_screen_wait(ModesScreen(domains, pins.mode or default, pins.domain))
+        if chosen:
+            field, _, value = chosen.partition(":")
+            self.conversation.pin(**{field: value})
 
     @work
     async def action_sessions(self) -> None:
@@ -273,6 +299,9 @@ class ChatScreen(SafeScreen):
     def _look_around(self, session: "Session") -> None:
         default = survey.default_model(session)
         self.post_message(Surveyed(default, survey.findings(survey.listings(session.engines))))
+
+    def _show_pins(self, pins: Pins) -> None:
+        self.query_one(StatusLine).show_mode(modes.standing(pins, self._settings.mode), bool(pins.mode or pins.domain))
 
     def _show_fault(self, fault: PointsmanError | None) -> None:
         self._fault = fault

@@ -1,12 +1,14 @@
 """One answer, from the first sign of life to its footer.
 
 While it comes, closed blocks stand in one widget and the open block in another, drawn ten times a second (`streaming`);
-once it is complete it is one text and a footer, two widgets whatever its length. Thinking is shown while it happens and
-folds when the answer begins. Everything is untrusted text: see `typeset`. Not covered: rating it, which the screen does.
+once it is complete it is one text and a footer, two widgets whatever its length. Thinking, steps and calls of tools are
+shown while they happen and fold when the answer begins. Everything is untrusted text: see `typeset`. Not covered: rating
+it, which the screen does.
 """
 
+from collections.abc import Mapping
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from textual.app import ComposeResult
 from textual.content import Content
@@ -23,6 +25,7 @@ from tui.widgets.outcome import Answer, footer
 from tui.widgets.prose import Prose
 from tui.widgets.streaming import MarkdownSplitter, Split
 from tui.widgets.thoughts import Thoughts
+from tui.widgets.trace import TraceView
 
 FLUSH_S: Final = 0.1
 """Seconds between two looks at what has been written."""
@@ -61,6 +64,8 @@ class AnswerView(Widget, inherit_bindings=False):
         self._looks = 0
         self.unhurried = False
         self._thoughts = Thoughts(answer.thinking, answer.thought_s, live=live)
+        self._trace = TraceView(answer.trace, live=live)
+        self._noted = False  # whether the trace grew since it was drawn
         self._bodies = [Prose("" if live else answer.text)]
         self._settled: list[Prose] = []
         self._tail = Prose()
@@ -130,9 +135,13 @@ class AnswerView(Widget, inherit_bindings=False):
 
     # what happens to it
 
-    def begin(self, turn_id: str, inference: str, model: str) -> None:
-        """The answer is in the log, and this model gives it."""
-        self.answer.turn_id, self.answer.inference, self.answer.model = turn_id, inference, model
+    def begin(
+        self, turn_id: str, inference: str, model: str, mode: str = "", domain: str = "", reasons: tuple[str, ...] = ()
+    ) -> None:
+        """The answer is in the log, this model gives it, and this is why."""
+        answer = self.answer
+        answer.turn_id, answer.inference, answer.model = turn_id, inference, model
+        answer.mode, answer.domain, answer.reasons = mode, domain, reasons
 
     def phase(self, name: str, progress: float = 0.0) -> None:
         """What the engine does before it speaks: "loading" or "reading", progress from 0 to 1."""
@@ -154,6 +163,12 @@ class AnswerView(Widget, inherit_bindings=False):
             self._unread.append(text)
             self._count(tokens)
 
+    def note(self, entry: Mapping[str, Any]) -> None:
+        """Add a step, a call, a result or a citation (`router.trace`). Only kept here; drawn with the next flush."""
+        if self._live:
+            self.answer.trace.take(entry)
+            self._noted = True
+
     async def finish(self, status: str, usage: Usage | None = None, error: str = "") -> None:
         """The answer ended: set it whole, keep one widget of it, and show how it went. Later pieces are ignored."""
         if not self._live:
@@ -166,6 +181,9 @@ class AnswerView(Widget, inherit_bindings=False):
         answer.status, answer.usage, answer.error = status, usage, error
         answer.tokens, answer.tokens_per_s = self.tokens, self.tokens_per_s
         self._end_thinking()
+        if self._noted:
+            self._draw_trace()
+        self._trace.done()
         if not self.is_attached:
             return
         with self.app.batch_update():
@@ -189,8 +207,10 @@ class AnswerView(Widget, inherit_bindings=False):
         self._draw_foot()
 
     def toggle(self) -> None:
-        """Open or fold the thinking."""
-        self._thoughts.toggle()
+        """Open or fold thinking, steps and calls."""
+        whole = not (self._thoughts.is_open or self._trace.is_open)
+        self._thoughts.unfold(whole)
+        self._trace.unfold(whole)
 
     @property
     def stale(self) -> bool:
@@ -206,9 +226,11 @@ class AnswerView(Widget, inherit_bindings=False):
     # how it is drawn
 
     def compose(self) -> ComposeResult:
-        """Thinking, text and footer; while it comes also the open block."""
+        """Thinking, steps and calls, text and footer; while it comes also the open block."""
         if self._live or self.answer.thinking:
             yield self._thoughts
+        if self.answer.trace.items:
+            yield self._trace
         yield self._bodies[0]
         if self._live:
             yield self._tail
@@ -237,7 +259,10 @@ class AnswerView(Widget, inherit_bindings=False):
                 self._end_thinking()
             else:
                 self._thoughts.think(self.thinking, monotonic() - self._thought_from)
+        if self._noted:
+            self._draw_trace()
         if unread:
+            self._trace.done()
             self._splitter.write("".join(unread))
             self._draw(self._splitter.take())
         self._draw_foot()
@@ -247,6 +272,12 @@ class AnswerView(Widget, inherit_bindings=False):
         if self._thinking and not answer.thought_s:
             answer.thought_s = (self._latest if not self._texts else monotonic()) - self._thought_from
         self._thoughts.done(self.thinking, answer.thought_s)
+
+    def _draw_trace(self) -> None:
+        self._noted = False
+        if self.is_attached and self.answer.trace.items and not self._trace.is_attached:
+            self.mount(self._trace, before=self._bodies[0])
+        self._trace.refresh_rows()
 
     def _draw(self, split: Split) -> None:
         if split.closed.strip():

@@ -1,9 +1,13 @@
 """A question on its way: waiting in line, running, and what is told of its end. No widget's own behaviour, no I/O."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from data.chat import Usage
+from data.sanitise import one_line
 from tui.messages import Activity
+from tui.modes import Pins
 from tui.turns import Ended, Turn
 from tui.widgets.answer import AnswerView
 from tui.widgets.question import QuestionView
@@ -28,11 +32,26 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A question to ask. replaces: the question turn that it puts in other words, or ""; view: its place in the line."""
+    """A question to ask.
+
+    replaces: the question turn that it puts in other words, or ""; pins: what was chosen when it was sent, of which mode
+    and domain hold for it; view: its place in the line.
+    """
 
     text: str
     replaces: str
+    pins: Pins = field(default_factory=Pins)
     view: QuestionView | None = None
+
+
+def doing(entry: Mapping[str, Any]) -> str:
+    """What goes on after one of the objects of `router.trace`, for the status line."""
+    step, call = entry.get("step"), entry.get("call")
+    if isinstance(step, Mapping) and step.get("state") == "started":
+        return f"step {step.get('number')}"
+    if isinstance(call, Mapping):
+        return f"calling {one_line(str(call.get('name', '')), 40)}"
+    return "waiting for the model"
 
 
 def explained(ended: Ended) -> str:

@@ -7,6 +7,7 @@ by `store.feedback` in a thread and can be taken back. Not covered: asking, whic
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual.app import ComposeResult
@@ -14,7 +15,7 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 
 from data.errors import InputError, PointsmanError, StoreError
-from data.sanitise import sanitise
+from data.sanitise import one_line, sanitise
 from tui import keys
 from tui.messages import PathChanged, Regenerate, Resend
 from tui.widgets.answer import AnswerView
@@ -23,13 +24,14 @@ from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     from data.store import Store
+    from router.session import Session
 
 Result = TypeVar("Result")
 ACTIONS = frozenset(binding.action.partition("(")[0] for binding in keys.BLOCK)
 
 
 class Blocks(Vertical, can_focus=True):
-    """A transcript and the actions on its messages. `use` hands it the open store."""
+    """A transcript and the actions on its messages. `use` hands it the open session."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.BLOCK]
 
@@ -37,15 +39,17 @@ class Blocks(Vertical, can_focus=True):
         super().__init__(id=id)
         self.transcript = transcript
         self._store: Store | None = None
+        self._routed: Session | None = None
         self._turn_taking = asyncio.Lock()
 
     def compose(self) -> ComposeResult:
         """The transcript alone."""
         yield self.transcript
 
-    def use(self, store: "Store") -> None:
-        """Write what is said about answers into `store`."""
-        self._store = store
+    def use(self, session: "Session") -> None:
+        """Write what is said about answers into the session's store, and what is said about routes into its router."""
+        self._routed = session
+        self._store = session.store
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The keys of a message work while one is selected; otherwise they are letters for the prompt."""
@@ -74,6 +78,10 @@ class Blocks(Vertical, can_focus=True):
     def action_stars(self, stars: int) -> None:
         """Give the answer one to five stars."""
         self._attempt(self._stars(stars))
+
+    def action_why(self) -> None:
+        """Show why the answer took its route, and take a correction of it."""
+        self._attempt(self._why())
 
     def action_undo(self) -> None:
         """Take back what was last said about the answer."""
@@ -140,6 +148,18 @@ class Blocks(Vertical, can_focus=True):
             await self.in_store(lambda store: store.feedback.correct(answer.inference, corrected))
             await self._show_feedback(answer)
             self.notify("the correction is kept", markup=False)
+
+    async def _why(self) -> None:
+        from tui.screens.why import WhyScreen
+
+        answer, session = self._logged(), self._routed
+        turn = await self.in_store(lambda store: store.log.turn(answer.turn_id))
+        if session is None or turn.inference is None:
+            raise InputError("this answer is not in the log, so nothing is known of its route")
+        right = await self.app.push_screen_wait(WhyScreen(turn.inference, session.domains))
+        if right is not None:
+            correct = partial(session.correct_route, answer.inference, domain=right.domain, mode=right.mode)
+            self.notify(one_line(await asyncio.to_thread(correct), 300), markup=False)
 
     async def _undo(self) -> None:
         answer = self._logged()

@@ -6,6 +6,7 @@ Not covered: what is done to finished messages (`tui.widgets.blocks`).
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -14,17 +15,23 @@ from typing import TYPE_CHECKING
 from textual import on
 
 from data.errors import InputError, NotFound, PointsmanError
+from data.sanitise import one_line
+from tui import modes
 from tui.messages import Activity, HandedBack, Identity, PathChanged, Regenerate, Resumed
-from tui.turns import POLL_S, Ended, Piece, Reading, Turn
+from tui.modes import Pins
+from tui.turns import POLL_S, Asked, Ended, Noted, Piece, Reading, Turn
 from tui.widgets.answer import AnswerView
-from tui.widgets.asking import Running, Waiting, explained, measured
+from tui.widgets.approvals import Approvals
+from tui.widgets.asking import Running, Waiting, doing, explained, measured
 from tui.widgets.blocks import Blocks
 from tui.widgets.question import QuestionView
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
+    from data.store import Turn as LoggedTurn
     from router.modes.base import Started
     from router.session import Session
+    from router.tools import Answer, Wish
 
 MEASURES_S = 0.25
 """Seconds between two displays of a speed that keeps changing."""
@@ -34,14 +41,17 @@ PHASES = {"loading": "loading the model", "reading": "reading the prompt"}
 class Conversation(Blocks):
     """Asks, shows what comes, and posts Activity, Identity and HandedBack."""
 
-    def __init__(self, transcript: Transcript, *, id: str, model: str = "") -> None:
+    def __init__(self, transcript: Transcript, *, id: str, model: str = "", mode: str = "standard") -> None:
         super().__init__(transcript, id=id)
         self.conversation = ""
         self._session: Session | None = None
         self._title = ""
         self._default = model
         self._model = model  # that of the last answer, or the default
-        self._pinned = ""  # chosen for this conversation; "" leaves it to the router
+        self._default_mode = mode
+        self._pins = Pins()  # chosen for this conversation
+        self._kept: dict[str, Pins] = {}  # chosen for the conversations that were left
+        self._approvals = Approvals()
         self._under_way: Running | None = None
         self._line: deque[Waiting] = deque()
         self._not_logged: tuple[QuestionView, AnswerView] | None = None
@@ -65,7 +75,12 @@ class Conversation(Blocks):
     @property
     def model(self) -> str:
         """The reference that answers the next question, as far as it is known."""
-        return self._pinned or self._model
+        return self._pins.model or self._model
+
+    @property
+    def pins(self) -> Pins:
+        """What the user chose for this conversation."""
+        return self._pins
 
     @property
     def blank(self) -> bool:
@@ -75,13 +90,19 @@ class Conversation(Blocks):
     def open(self, session: "Session") -> None:
         """Ask through `session` from now on, beginning with what waits in line."""
         self._session = session
-        self.use(session.store)
+        self.use(session)
         self.call_later(self._next)
 
-    def pin(self, model: str) -> None:
-        """Answer with this model from now on; "" leaves it to the router."""
-        self._pinned = model
+    def pin(self, model: str | None = None, mode: str | None = None, domain: str | None = None) -> None:
+        """Answer with this model, mode or domain from now on; "" leaves it to the settings and the router, None as it is."""
+        chosen = {"model": model, "mode": mode, "domain": domain}
+        self._pins = replace(self._pins, **{field: value for field, value in chosen.items() if value is not None})
         self._identify()
+
+    def approve(self, wish: "Wish") -> "Answer":
+        """Called by an answer's thread: ask the user about a tool's wish, and wait for the word."""
+        running = self._under_way
+        return running.turn.approve(wish) if running is not None else "no"
 
     def suggest(self, model: str) -> None:
         """Name the model that a new conversation will get, once it is known."""
@@ -109,6 +130,7 @@ class Conversation(Blocks):
         if self._under_way is None or self._under_way.turn.cancelled:
             return waiting
         self._under_way.turn.cancel()
+        self._approvals.close(self.app)
         return True
 
     def wait(self, timeout_s: float) -> bool:
@@ -129,7 +151,7 @@ class Conversation(Blocks):
         self.transcript.jump_to_end()
         waits = self.busy or self._session is None or bool(self._line)
         view = await self.transcript.add_question("", text, queued=True) if waits else None
-        self._line.append(Waiting(text, replaces, view))
+        self._line.append(Waiting(text, replaces, self._pins, view))
         await self._next()
 
     async def _next(self) -> None:
@@ -155,7 +177,9 @@ class Conversation(Blocks):
             waiting.text,
             conversation=self.conversation or None,
             parent=parent,
-            model=self._pinned or None,
+            model=self._pins.model or None,
+            mode=waiting.pins.mode or None,
+            domain=waiting.pins.domain or None,
             fallback=True,
         )
         self._start(Running(Turn(ask), answer, question, waiting.text))
@@ -178,9 +202,8 @@ class Conversation(Blocks):
                 continue
             if isinstance(item, Piece):
                 self._write(running, item)
-            elif isinstance(item, Reading):
-                running.phase = PHASES.get(item.phase, item.phase)
-                running.answer.phase(item.phase, item.progress)
+            elif isinstance(item, Reading | Noted | Asked):
+                self._happened(running, item)
             else:
                 await self._begin(running, item)
         self._tell()
@@ -193,12 +216,26 @@ class Conversation(Blocks):
             running.answer.write(piece.text, piece.texts)
             running.phase = "answering"
 
+    def _happened(self, running: Running, item: Reading | Noted | Asked) -> None:
+        if isinstance(item, Reading):
+            running.phase = PHASES.get(item.phase, item.phase)
+            running.answer.phase(item.phase, item.progress)
+        elif isinstance(item, Noted):
+            running.answer.note(item.entry)
+            running.phase = doing(item.entry)
+        elif not running.turn.cancelled:
+            running.phase = "waiting for your word"
+            self._approvals.open(self.app, item)
+
     async def _begin(self, running: Running, started: "Started") -> None:
         if running.answer.inference:  # a second beginning: the router fell back to another model
             self.notify(started.reasons[-1] if started.reasons else f"{started.model} answers", severity="warning", markup=False)
+        else:
+            for problem in started.problems:
+                self.notify(one_line(problem, 300), severity="warning", markup=False)
         if running.question is not None:
             running.question.confirm(started.question)
-        running.answer.begin(started.answer, started.inference, started.model)
+        running.answer.begin(started.answer, started.inference, started.model, started.mode, started.domain, tuple(started.reasons))
         running.phase = "waiting for the model"
         self._model = started.model
         if not self.conversation:
@@ -244,7 +281,8 @@ class Conversation(Blocks):
             before = await self.in_store(lambda store: store.log.turns(self.conversation, leaf=message.turn))
             question = next(turn.id for turn in reversed(before) if turn.role == "user")
             answer = await self.transcript.begin_answer(self.model, replace=message.turn)
-            ask = partial(session.again, question, model=self._pinned or None, fallback=True)
+            pins = self._pins
+            ask = partial(session.again, question, model=pins.model or None, mode=pins.mode or None, fallback=True)
             self._start(Running(Turn(ask), answer, None, ""))
 
     @on(PathChanged)
@@ -262,6 +300,7 @@ class Conversation(Blocks):
                 turns = await self.in_store(lambda store: store.log.turns(conversation))
             if conversation != self.conversation:
                 await self._leave()
+                self._pins = self._kept.get(conversation) or self._as_left(turns)
             self.conversation = conversation
             self._model = next((turn.inference.model for turn in reversed(turns) if turn.inference), self._model)
             await self.transcript.show(turns)
@@ -269,6 +308,11 @@ class Conversation(Blocks):
             self.call_after_refresh(self._select, turn)
         self._tell(Activity())
         await self.refresh_title()
+
+    def _as_left(self, turns: "Sequence[LoggedTurn]") -> Pins:
+        """What was chosen when the last answer was given."""
+        decisions = (turn.inference.decision for turn in reversed(turns) if turn.inference)
+        return modes.pinned(next(decisions, {}), self._default_mode)
 
     async def _select(self, turn: str, seen: int = 0) -> None:
         """Select a turn, bringing earlier messages until it is there."""
@@ -291,10 +335,13 @@ class Conversation(Blocks):
 
     async def _leave(self) -> None:
         """Part from the conversation: what is under way stops and keeps its text, what waits in line is handed back."""
-        self._pinned = ""
+        if self.conversation:
+            self._kept[self.conversation] = self._pins
+        self._pins = Pins()
         self._not_logged = None
         if self._under_way is not None:
             self._under_way.turn.cancel()
+            self._approvals.close(self.app)
             self._under_way.shown = False
             self.notify("the answer under way was stopped; its text is kept", markup=False)
         await self._hand_back()
@@ -319,7 +366,7 @@ class Conversation(Blocks):
             self._not_logged = None
 
     def _identify(self) -> None:
-        self.post_message(Identity(self._title, self.model))
+        self.post_message(Identity(self._title, self.model, self._pins))
 
     def _tell(self, measured: Activity | None = None) -> None:
         """Post what is going on, where it differs from what was posted last."""

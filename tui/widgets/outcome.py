@@ -1,12 +1,18 @@
-"""What an answer is once it has ended, and the line under it that tells how it went. Not covered: drawing it (answer.py)."""
+"""What an answer is once it has ended, and the lines under it: what it cites, how it went, and why it took that route.
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+Not covered: drawing it (answer.py).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 from textual.content import Content
 
 from data.chat import Usage
 from data.sanitise import one_line
+from tui import modes
+from tui.trace import Trace
 from tui.widgets.inline import MUTED
 
 if TYPE_CHECKING:
@@ -20,6 +26,8 @@ ENDINGS: Final = {
     "error": "failed",
 }
 """How a status is told; "complete" needs no words."""
+UNSAID: Final = ("you chose ", "the default ")
+"""How reasons begin that tell nothing new."""
 
 
 @dataclass(slots=True)
@@ -27,7 +35,7 @@ class Answer:
     """What a view of an answer shows.
 
     thought_s: seconds of thinking, 0.0 where unknown; tokens, tokens_per_s: as they were counted here, for answers without
-    usage; sibling counts from 0.
+    usage; sibling counts from 0; reasons: those of the route.
     """
 
     model: str
@@ -47,6 +55,10 @@ class Answer:
     comment: bool = False
     sibling: int = 0
     siblings: int = 1
+    mode: str = ""
+    domain: str = ""
+    reasons: tuple[str, ...] = ()
+    trace: Trace = field(default_factory=Trace)
 
     @classmethod
     def of(cls, turn: "Turn") -> "Answer":
@@ -63,6 +75,10 @@ class Answer:
             error=inference.error if inference else "",
             sibling=turn.sibling_index,
             siblings=turn.siblings,
+            mode=inference.mode if inference else "",
+            domain=inference.domain if inference else "",
+            reasons=reasons_of(inference.decision) if inference else (),
+            trace=Trace.of(inference.trace) if inference else Trace(),
         )
         for said in turn.feedback:
             answer.thumb = said.value or 0 if said.kind == "thumb" else answer.thumb
@@ -72,15 +88,36 @@ class Answer:
         return answer
 
 
+def reasons_of(decision: Mapping[str, Any]) -> tuple[str, ...]:
+    """The evidence of the stages that wrote something, from a logged decision of any age."""
+    return tuple(str(stage.get("evidence", "")) for stage in modes.stages_of(decision) if stage.get("outcome"))
+
+
 def footer(answer: Answer) -> Content:
-    """The line under an answer, above it how it ended if not by itself. The engine's own measures come before the others."""
-    parts = [one_line(answer.model, 60), *_measures(answer), *_remarks(answer)]
-    line = Content.styled(" · ".join(part for part in parts if part), MUTED)
+    """The lines under an answer: what it cites, how it ended if not by itself, how it went (the engine's own measures come
+    before the others), and why it took its route."""
+    lines = [Content.styled(str(citation), MUTED) for citation in answer.trace.cited]
     ending = ENDINGS.get(answer.status, "")
-    if not ending and not answer.error:
-        return line
-    said = ": ".join(part for part in (ending, one_line(answer.error, 300)) if part)
-    return Content("\n").join([Content.styled(said, "$text-error"), line])
+    if ending or answer.error:
+        said = ": ".join(part for part in (ending, one_line(answer.error, 300)) if part)
+        lines.append(Content.styled(said, "$text-error"))
+    parts = [one_line(answer.model, 60), *_way(answer), *_measures(answer), *_remarks(answer)]
+    if line := " · ".join(part for part in parts if part):
+        lines.append(Content.styled(line, MUTED))
+    if why := route(answer.reasons):
+        lines.append(Content.styled(why, MUTED))
+    return Content("\n").join(lines)
+
+
+def route(reasons: Iterable[str]) -> str:
+    """Why the router took its route, on one line; "" where nothing was to be decided."""
+    told = [one_line(reason, 160) for reason in reasons if not reason.startswith(UNSAID)]
+    return f"route: {'; '.join(told)}" if told else ""
+
+
+def _way(answer: Answer) -> list[str]:
+    """The way of reasoning, where it is not the direct one, and the domain."""
+    return ["" if answer.mode == "standard" else modes.word(answer.mode), one_line(answer.domain, 40)]
 
 
 def _measures(answer: Answer) -> list[str]:

@@ -1,36 +1,53 @@
 """The box to type in: grows from one to ten rows, sends with enter, and walks through earlier questions at its edges.
 
-What is pasted is sanitised, because the box itself draws it on the terminal. Not covered: what becomes of the text; the
-chat decides whether it is sent, queued or handed back.
+Behind an @ it offers files (`tui.mentions`), which are looked for in a thread. What is pasted is sanitised, because the box
+itself draws it on the terminal. Not covered: what becomes of the text; the chat decides whether it is sent, queued or handed
+back.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
-from textual import events
+from textual import events, on
 from textual.binding import BindingType
+from textual.message import Message
 from textual.widgets import TextArea
 
 from data.sanitise import sanitise
-from tui import keys
-from tui.messages import EndWanted, Submitted
+from tui import keys, mentions
+from tui.background import in_background
+from tui.mentions import Mention
+from tui.messages import EndWanted, FilesOffered, Submitted
 
 PASTE_LIMIT = 200_000
 """Characters of one paste at most: beyond this, wrapping the text in a terminal takes seconds on every change."""
 
-OWN = frozenset(binding.id for binding in keys.PROMPT)
+OWN = frozenset(binding.id for binding in (*keys.PROMPT, *keys.FILES))
 
 
 class Prompt(TextArea):
-    """A text area that posts `Submitted` and `EndWanted`."""
+    """A text area that posts `Submitted`, `EndWanted` and `FilesOffered`."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.PROMPT]
+    @dataclass
+    class Found(Message):
+        """What a path may become."""
+
+        path: str
+        files: list[str]
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.PROMPT, *keys.FILES]
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, soft_wrap=True, highlight_cursor_line=False, compact=True, placeholder="Ask anything")
         self._past: list[str] = []
         self._at = 0
         self._draft = ""
+        self._files: list[str] = []  # offered now
+        self._marked = 0
+        self._looking = False
+        self._left: tuple[int, int] | None = None  # row and column of a mention whose files were put away
 
     def remember(self, questions: Iterable[str]) -> None:
         """Put earlier questions, oldest first, behind those that are known already."""
@@ -49,6 +66,7 @@ class Prompt(TextArea):
         """Put `text` in place of what is typed; undoable."""
         self.replace(sanitise(text), (0, 0), self.document.end)
         self.move_cursor(self.document.end)
+        self._put_away()
 
     def action_send(self) -> None:
         """Post the text and empty the box. An empty question is not sent."""
@@ -61,18 +79,41 @@ class Prompt(TextArea):
         self.clear()
         self.post_message(Submitted(text))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys of the files work while there are any."""
+        return bool(self._files) if action in ("complete", "leave_files") else True
+
+    def action_complete(self) -> None:
+        """Put the marked file behind the @."""
+        mention = self._mention
+        if mention is None or not self._files:
+            return
+        row, column = self.cursor_location
+        chosen = mentions.written(self._files[self._marked])
+        self._offer([])
+        self.replace(chosen, (row, mention.start), (row, column))
+        self.move_cursor((row, mention.start + len(chosen)))
+
+    def action_leave_files(self) -> None:
+        """Offer no files for what is being typed."""
+        self._put_away()
+
     def action_newline(self) -> None:
         """Break the line at the cursor."""
         self.insert("\n")
 
     def action_cursor_up(self, select: bool = False) -> None:
-        """Move up; from the first line, go back to an earlier question."""
+        """Move up; from the first line, go back to an earlier question; among files, mark the one above."""
+        if self._mark(-1, select):
+            return
         if not select and self.navigator.is_first_wrapped_line(self.cursor_location) and self._recall(-1):
             return
         super().action_cursor_up(select)
 
     def action_cursor_down(self, select: bool = False) -> None:
-        """Move down; from the last line, go on to a later question."""
+        """Move down; from the last line, go on to a later question; among files, mark the one below."""
+        if self._mark(1, select):
+            return
         if not select and self.navigator.is_last_wrapped_line(self.cursor_location) and self._recall(1):
             return
         super().action_cursor_down(select)
@@ -118,6 +159,53 @@ class Prompt(TextArea):
         result = self._replace_via_keyboard(sanitise(lines), *self.selection)
         if result is not None:
             self.move_cursor(result.end_location)
+
+    @property
+    def _mention(self) -> Mention | None:
+        """The path behind an @ that is being typed."""
+        row, column = self.cursor_location
+        return mentions.typed(self.document.get_line(row), column) if self.selection.is_empty else None
+
+    @on(TextArea.SelectionChanged)
+    def _look_for_files(self) -> None:
+        """Offer files for what stands before the cursor."""
+        mention = self._mention
+        if mention is None or (self.cursor_location[0], mention.start) == self._left:
+            self._offer([])
+            self._left = self._left if mention else None
+        elif not self._looking:
+            self._looking = True
+            in_background("files", self._find, mention.path)
+
+    def _find(self, path: str) -> None:
+        self.post_message(self.Found(path, mentions.candidates(path, Path.cwd())))
+
+    @on(Found)
+    def _found(self, message: Found) -> None:
+        message.stop()
+        self._looking = False
+        mention = self._mention
+        if mention is not None and mention.path == message.path:
+            self._offer(message.files)
+        else:
+            self._look_for_files()
+
+    def _offer(self, files: list[str]) -> None:
+        if files != self._files:
+            self._files, self._marked = files, 0
+            self.post_message(FilesOffered(tuple(files), 0))
+
+    def _put_away(self) -> None:
+        mention = self._mention
+        self._left = (self.cursor_location[0], mention.start) if mention else None
+        self._offer([])
+
+    def _mark(self, step: int, select: bool) -> bool:
+        if not self._files or select:
+            return False
+        self._marked = (self._marked + step) % len(self._files)
+        self.post_message(FilesOffered(tuple(self._files), self._marked))
+        return True
 
     def _recall(self, step: int) -> bool:
         target = self._at + step

@@ -1,4 +1,5 @@
-"""The line under the prompt: what happens now, or how fast the last answer was; and a chip when Ollama is away.
+"""The line under the prompt: how questions are answered, what happens now or how fast the last answer was, and a chip when
+Ollama is away.
 
 Not covered: errors, which stand in the transcript where the answer would be.
 """
@@ -12,16 +13,23 @@ from tui.messages import Activity, OllamaState
 
 
 class StatusLine(Horizontal):
-    """Activity to the left, the chip of the Ollama server to the right."""
+    """Mode and activity to the left, the chip of the Ollama server to the right."""
 
     def compose(self) -> ComposeResult:
-        """The two texts."""
+        """The three texts."""
+        yield Static("", id="status-mode", markup=False)
         yield Static("", id="status-text", markup=False)
         yield Static("", id="status-chip", markup=False)
 
     def show(self, activity: Activity) -> None:
         """Draw the activity."""
         self.query_one("#status-text", Static).update(words(activity))
+
+    def show_mode(self, standing: str, pinned: bool) -> None:
+        """How the next question is answered, set off where the user chose it."""
+        mode = self.query_one("#status-mode", Static)
+        mode.update(standing)
+        mode.set_class(pinned, "-pinned")
 
     def show_ollama(self, found: OllamaState) -> None:
         """The chip for the state of the user's Ollama server; none while it is ready."""

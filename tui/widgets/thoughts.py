@@ -46,17 +46,22 @@ class Thoughts(Static):
         self._text, self._seconds, self._thinks = text, seconds, False
         self._draw()
 
-    def toggle(self) -> None:
+    @property
+    def is_open(self) -> bool:
+        """Whether all of it is displayed."""
+        return self._open
+
+    def unfold(self, whole: bool) -> None:
         """Open or fold it."""
-        self._open = not self._open
-        self.set_class(self._open, "-open")
+        self._open = whole
+        self.set_class(whole, "-open")
         self._draw()
 
     def on_click(self, event: events.Click) -> None:
         """A click opens or folds it, unless it ended the selection of text."""
         event.stop()
         if self.text_selection is None:
-            self.toggle()
+            self.unfold(not self._open)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected text."""

@@ -5,10 +5,12 @@ of them. Not covered: finding the model (the engine), making the prompt (`prompt
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from data.chat import Chunk, Finish, Message, Usage
 from data.errors import EngineInterrupted
+from router.engines._calls import Calls
 from router.engines._llamacpp.context import Context, common_prefix
 from router.engines._llamacpp.model import LoadedModel
 from router.engines._llamacpp.prompt import Prompt, compose
@@ -91,9 +93,26 @@ class _Writer:
         thinks = model.template.thinks
         inside = thinks and prompt.text.rstrip().endswith(OPEN)
         self._shown = Shown((*request.stop, *model.template.stops), thinks, inside, model.vocab.spaces_first)
+        self._calls = Calls([_name(tool) for tool in request.tools]) if request.tools else None
 
     def write(self) -> Iterator[Chunk]:
-        """The pieces as they can be shown. What is slow to look up is looked up once: this loop runs for every token."""
+        """The pieces as they can be shown, tool calls last."""
+        calls = self._calls
+        if calls is None:
+            yield from self._said()
+            return
+        for chunk in self._said():
+            text = calls.feed(chunk.text)
+            if chunk.thinking or text:
+                yield Chunk(text, chunk.thinking)
+        text, found = calls.flush()
+        if found:
+            self.finish = "tool_calls"
+        if text or found:
+            yield Chunk(text, tool_calls=found)
+
+    def _said(self) -> Iterator[Chunk]:
+        """What the model says. What is slow to look up is looked up once: this loop runs for every token."""
         model, context, user, shown, draw = self._model, self._context, self._user, self._shown, self._sampler.draw
         lock, is_end, piece, feed, tokens, most = (
             model.lock,
@@ -132,3 +151,8 @@ class _Writer:
         thinking, text = shown.flush()
         if thinking or text:
             yield Chunk(text, thinking)
+
+
+def _name(tool: Mapping[str, Any]) -> str:
+    function = tool.get("function", tool)
+    return str(function.get("name", "")) if isinstance(function, Mapping) else ""

@@ -1,8 +1,8 @@
 """A JSON schema as a grammar (GBNF) that llama.cpp keeps the answer to, written as json.dumps writes.
 
 With one way to write each value the model decides about content only. llama-cpp-python's own converter is not used: it lets
-raw line breaks into strings and spells é as \\u00e9. Left to whoever parses the answer: bounds of numbers too far apart to
-list, multipleOf, uniqueItems, unknown formats. Refused: patterns, conditions, references to elsewhere.
+raw line breaks into strings and spells é as \\u00e9. Left to whoever parses the answer: some bounds of fractions (see `ranges`),
+multipleOf, uniqueItems, unknown formats. Refused: patterns, conditions, references to elsewhere.
 """
 
 import json
@@ -11,12 +11,12 @@ from typing import Any
 
 from data.errors import EngineRejected
 from data.sanitise import one_line
-from router.engines._llamacpp import bindings
+from router.engines._llamacpp import bindings, ranges
 
 SCHEMA_CHARS = 1 << 18
 GRAMMAR_CHARS = 1 << 20
 REPETITIONS = 2_000  # the largest minItems, maxLength and so on: MAX_REPETITION_THRESHOLD in llama-grammar.cpp
-LISTED_INTEGERS = 1_000  # a range of at most so many integers becomes a list of them
+KEY_CHARS = 48  # of the names in an object whose number of entries is bounded
 _FIX = "simplify the schema"
 _REFUSED = ("pattern", "patternProperties", "propertyNames", "not", "if", "dependentSchemas", "contains", "$dynamicRef")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -30,7 +30,7 @@ _BUILT_IN = {
     "char": r'[^"\\\x7F\x00-\x1F] | [\\] (["\\/bfnrt] | "u" [0-9a-fA-F]{4})',
     "string": r'"\"" char* "\""',
     "integer": _INTEGER,
-    "number": f'{_INTEGER} ("." [0-9]{{1,15}})? ([eE] [-+]? [0-9]{{1,3}})?',
+    "number": f'{_INTEGER} ("." [0-9]{{1,15}})? ([eE] [-+]? [0-9]{{1,2}})?',
     "boolean": '"true" | "false"',
     "null": '"null"',
     "object": '"{" (string ": " value (", " string ": " value)*)? "}"',
@@ -118,9 +118,8 @@ class _Rules:
             return self._array(schema)
         if kind == "string":
             return self._string(schema)
-        if kind == "integer" and {"minimum", "maximum"} <= set(schema):
-            numbers = range(int(schema["minimum"]), int(schema["maximum"]) + 1)
-            return _either([_literal(number) for number in numbers]) if 0 < len(numbers) <= LISTED_INTEGERS else kind
+        if kind in ("integer", "number"):
+            return (ranges.integers if kind == "integer" else ranges.numbers)(schema) or kind
         if kind and kind not in _BUILT_IN:
             raise ValueError(f"there is no type {kind!r}")
         return kind or "value"
@@ -148,6 +147,9 @@ class _Rules:
         properties = schema.get("properties", {})
         required = set(schema.get("required", ()))
         extra = schema.get("additionalProperties", False)
+        most = schema.get("maxProperties")
+        if most is not None and extra is not False and not properties:
+            return self._counted(self._named(extra), schema.get("minProperties", 0), most)
         pair = "" if extra is False else f'string ": " {self._named(extra)}'
         started = self._rule(f'(", " {pair})*') if pair else ""  # what may follow when something came before
         fresh = f"({pair} {started})?" if pair else ""  # and when nothing did
@@ -160,6 +162,14 @@ class _Rules:
                 fresh = _either([f"{entry} {started}", fresh]) if fresh else f"({entry} {started})?"
                 started = self._rule(f'(", " {entry})? {started}')
         return f'"{{" {fresh} "}}"'
+
+    def _counted(self, value: str, least: int, most: int) -> str:
+        """An object of so many entries under any names, which are then short, so that it ends."""
+        if most == 0:
+            return '"{}"'
+        pair = f'"\\"" char{{0,{KEY_CHARS}}} "\\": " {value}'
+        more = f'{pair} (", " {pair}){_times(max(0, least - 1), most - 1)}'
+        return f'"{{" {more} "}}"' if least else f'"{{" ({more})? "}}"'
 
     def _merged(self, schema: dict[str, Any]) -> dict[str, Any]:
         found = {key: value for key, value in schema.items() if key != "allOf"}

@@ -77,6 +77,7 @@ class _Conversation:
         self._think = False if request.think is None and request.schema is not None else request.think
         self._system, self._turns = _parted(request.messages)
         self._shaped: dict[int, dict[str, Any]] = {}
+        self._answered = _answered(request.messages)
 
     def fitted(self) -> Prompt:
         """The prompt with as few turns left out as possible; the number of renderings grows with the logarithm of turns."""
@@ -148,7 +149,7 @@ class _Conversation:
     def _shape(self, message: Message) -> dict[str, Any]:
         found = self._shaped.get(id(message))
         if found is None:
-            found = self._shaped[id(message)] = _mapped(_openai(message), self._vocab.plain)
+            found = self._shaped[id(message)] = _mapped(_openai(message, self._answered.get(id(message), "")), self._vocab.plain)
         return found
 
     def _overflow(self, tokens: int) -> ContextOverflow:
@@ -178,9 +179,23 @@ def _parted(messages: Sequence[Message]) -> tuple[list[Message], list[list[Messa
     return system, turns
 
 
-def _openai(message: Message) -> dict[str, Any]:
-    """The message in the shape that chat templates are written for."""
+def _answered(messages: Sequence[Message]) -> dict[int, str]:
+    """For each tool result, by the message's identity, the id of the call that it answers: the calls' order decides."""
+    found: dict[int, str] = {}
+    waiting: list[str] = []
+    for message in messages:
+        if message.tool_calls:
+            waiting = [call.id for call in message.tool_calls]
+        elif message.role == "tool" and waiting:
+            found[id(message)] = waiting.pop(0)
+    return found
+
+
+def _openai(message: Message, answered: str = "") -> dict[str, Any]:
+    """The message in the shape that chat templates are written for; `answered` is the id of the call that it answers."""
     found: dict[str, Any] = {"role": message.role, "content": message.content}
+    if answered:
+        found["tool_call_id"] = answered
     if message.thinking:
         found["reasoning_content"] = message.thinking
     if message.tool_name:

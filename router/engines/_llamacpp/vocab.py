@@ -18,7 +18,8 @@ _LONG_RUN = re.compile(r"\S{512}|\s{512}")  # a stack of 8 MiB overflows at 2200
 _SPECIAL = 1 << 0 | 1 << 3 | 1 << 4  # LLAMA_TOKEN_ATTR_UNKNOWN, _CONTROL, _USER_DEFINED
 _CONTROL = 1 << 0 | 1 << 3
 _SPM, _BPE, _WPM = 1, 2, 3  # LLAMA_VOCAB_TYPE_SPM, LLAMA_VOCAB_TYPE_BPE, LLAMA_VOCAB_TYPE_WPM
-_SHOWN = frozenset(("<think>", "</think>"))  # control tokens in some models, yet part of what the model says
+_SHOWN = frozenset(("<think>", "</think>", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>"))
+# control tokens in some models, yet part of what the model says
 
 
 class Vocab:

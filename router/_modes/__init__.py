@@ -1,0 +1,1 @@
+"""The parts of `router.mode_head`: the lists and patterns of its features."""

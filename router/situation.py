@@ -1,0 +1,196 @@
+"""What a decision rests on, gathered: the snapshot of everything learned, and the context of one question.
+
+The snapshot is made anew when the rules' file, the version of the heads or the user's corrections have changed, and swapped
+as a whole. Gathering asks no server. Not covered: the decision (route.py), training (learning.py).
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from data import paths
+from data.chat import Message
+from data.config import Settings
+from data.errors import PointsmanError
+from data.store import Exemplar as Taught
+from data.store import Store, Turn
+from router.breaker import Breaker
+from router.engines import EMBEDDED, Engines
+from router.route import Candidate, Context, Snapshot, Tuned
+
+if TYPE_CHECKING:
+    from router.classifier import DomainHead
+    from router.encoder import Encoder
+    from router.exemplars import Exemplar
+    from router.learning import Accepted, Refused, Versions
+    from router.rules import RulesFile
+
+_log = logging.getLogger(__name__)
+
+BASE = f"llamacpp/{EMBEDDED}"
+"""The model that is always there."""
+TOKENS_PER_CHAR = 0.3
+"""For English text and today's tokenizers, where no tokenizer is at hand; errs towards too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """What the user chose for a question; "" is left to the router."""
+
+    model: str = ""
+    mode: str = ""
+    domain: str = ""
+
+
+class Situation:
+    """Of one session. Any thread may call."""
+
+    def __init__(self, settings: Settings, store: Store, engines: Engines) -> None:
+        self.settings = settings
+        self.breaker = Breaker()
+        self._store = store
+        self._engines = engines
+        self._lock = threading.Lock()
+        self._snapshot: tuple[object, Snapshot] | None = None
+        self._rules: RulesFile | None = None
+        self._encoder: Encoder | None = None
+        self._versions: Versions | None = None
+        self._refit: threading.Thread | None = None
+
+    @property
+    def versions(self) -> "Versions":
+        """The versions of the learned heads."""
+        if self._versions is None:
+            from router.learning import Versions
+
+            self._versions = Versions(paths.data_dir() / "router")
+        return self._versions
+
+    @property
+    def encode(self) -> "Encoder | None":
+        """The sentence encoder, None where the settings switch it off."""
+        if not self.settings.router.encoder:
+            return None
+        if self._encoder is None:
+            from router.encoder import encoder
+
+            self._encoder = encoder(self._engines)
+        return self._encoder
+
+    def snapshot(self) -> Snapshot:
+        """Everything learned, as it is now. A fault in a file is stated in `fault`; what was good before stays in force."""
+        from router.mode_head import ModeHead
+        from router.rules import RulesFile
+
+        with self._lock:
+            if self._rules is None:
+                self._rules = RulesFile()
+            rules, fault = self._rules.current()
+            taught = self._store.routing.exemplars()
+            version = self.versions.name() if self._learned() else ""
+            key = (id(rules), fault, version, tuple(one.id for one in taught))
+            if self._snapshot is not None and self._snapshot[0] == key:
+                return self._snapshot[1]
+            domains, other = self._heads(taught) if version or taught else (None, "")
+            snapshot = Snapshot(
+                version=version,
+                rules=rules,
+                domains=domains,
+                modes=ModeHead.load(),
+                taught_modes=tuple((" ".join(one.text.casefold().split()), one.mode) for one in taught if one.mode),
+                fault="; ".join(filter(None, (fault, other))),
+            )
+            self._snapshot = (key, snapshot)
+            return snapshot
+
+    def context(self, text: str, history: Sequence[Turn], pins: Pins, conversation: str = "", tools: Sequence[str] = ()) -> Context:
+        """The circumstances of a question that follows `history`."""
+        answers = [turn.inference for turn in history if turn.inference]
+        last = answers[-1] if answers else None
+        asked = [turn.message.content for turn in history if turn.role == "user"]
+        messages = [turn.message for turn in history] + [Message("user", text)]
+        tuned = self._tuned()
+        default = BASE if self.settings.model in ("", "auto") else self.settings.model
+        references = {default, BASE, *(one.model for one in tuned), *((last.model,) if last else ())}
+        read = [one.usage for one in answers if one.usage.ttft_s > 0 and one.usage.prompt_tokens > one.usage.cached_tokens]
+        return Context(
+            pinned_model=pins.model,
+            pinned_mode=pins.mode,
+            pinned_domain=pins.domain,
+            last_model=last.model if last else "",
+            last_mode=last.mode if last else "",
+            last_domain=last.domain if last else "",
+            last_arm=str(last.decision.get("arm", "")) if last else "",
+            previous=asked[-1] if asked else "",
+            conversation=conversation,
+            default_model=default,
+            default_mode=self.settings.mode,
+            tools=tuple(tools),
+            candidates=tuple(self._candidate(one, messages) for one in sorted(references)),
+            tuned=tuned,
+            history_tokens=int(TOKENS_PER_CHAR * sum(len(message.content) for message in messages)),
+            prefill_per_s=(read[-1].prompt_tokens - read[-1].cached_tokens) / read[-1].ttft_s if read else 0.0,
+            margin=self.settings.router.margin,
+            switch_weight=self.settings.router.switch_weight,
+        )
+
+    def learn(self) -> None:
+        """Refit the heads in the background where enough corrections have come; the golden set decides whether it counts."""
+        from router.learning import REFIT_AFTER
+
+        examples = _labelled(self._store.routing.exemplars())
+        if self._learned() and examples and len(examples) % REFIT_AFTER == 0 and self._refit is None:
+            self._refit = self.versions.refit_later(examples, self.encode, self._refitted)
+
+    def _refitted(self, outcome: "Accepted | Refused | PointsmanError") -> None:
+        self._refit = None
+        _log.info("refit: %s", outcome)
+
+    def domains(self) -> list[str]:
+        """The domains that there are: learned, taught and named in the settings."""
+        head = self.snapshot().domains
+        return sorted({*(head.domains if head else ()), *self.settings.router.models})
+
+    def _learned(self) -> bool:
+        return (paths.data_dir() / "router").is_dir()
+
+    def _heads(self, taught: Sequence[Taught]) -> "tuple[DomainHead | None, str]":
+        """The learned domain head with the user's corrections in it, and what is wrong with it."""
+        fault = ""
+        try:
+            head = self.versions.current()
+        except PointsmanError as damaged:
+            head, fault = None, str(damaged)
+        return self.versions.with_exemplars(head, _labelled(taught), self.encode), fault
+
+    def _tuned(self) -> tuple[Tuned, ...]:
+        known = {(one.model, one.domain): one for one in self._store.routing.evaluations()}
+        found = []
+        for domain, model in self.settings.router.models.items():
+            one = known.get((model, domain))
+            found.append(Tuned(domain, model, one.base, one.pairs, one.gain, one.lower) if one else Tuned(domain, model))
+        return tuple(found)
+
+    def _candidate(self, reference: str, messages: Sequence[Message]) -> Candidate:
+        engine, _, model = reference.partition("/")
+        if engine not in self._engines.names():
+            return Candidate(reference)
+        obstacle = self.breaker.obstacle(engine)
+        try:
+            standing = self._engines.get(engine).standing(model)
+        except PointsmanError as fault:
+            return Candidate(reference, why_not=fault.what)
+        size = sum(len(message.content.encode()) for message in messages)
+        tokens = 0
+        if standing.context_tokens and size >= standing.context_tokens:  # fewer bytes than that always fit
+            tokens = self._engines.get(engine).count(model, messages) or int(TOKENS_PER_CHAR * size)
+        return Candidate(reference, obstacle or standing.why_not, standing.loaded, standing.load_s, standing.context_tokens, tokens)
+
+
+def _labelled(taught: Sequence[Taught]) -> "list[Exemplar]":
+    """The corrections of domains as the heads take them."""
+    from router.exemplars import Exemplar
+
+    return [Exemplar(one.text, one.domain, one.mode, "correction", one.id) for one in taught if one.domain]

@@ -1,0 +1,251 @@
+"""The domain head: what it accepts and leaves alone, what it says about itself, and what it makes of bad input."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import routing_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.errors import ModelInvalid, ModelMissing
+from router.classifier import DomainHead
+from router.encoder import Encoder, shortened
+from router.features import grams, normalise, vocabulary
+from router.spelling import Spelling, learnt
+from router.training import train_head
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory) -> DomainHead:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POINTSMAN_HOME", str(tmp_path_factory.mktemp("home")))
+        return train_head(routing_data.labelled(), routing_data.encoder(), version="v0001")
+
+
+def absent(text: str) -> np.ndarray:
+    raise ModelMissing("the model minilm-l6 is not prepared yet", "pointsman models prepare")
+
+
+def test_a_question_gets_its_domain_and_intent(head: DomainHead) -> None:
+    found = head.read("could you book a flight to lisbon", routing_data.encoder())
+    assert (found.domain, found.outcome, found.intent) == ("travel", "accepted", "flight")
+    assert found.confidence == found.probabilities[0][1] > 0.8
+    assert sum(share for _, share in found.probabilities) == pytest.approx(1, abs=1e-4)
+    assert [share for _, share in found.probabilities] == sorted((share for _, share in found.probabilities), reverse=True)
+    assert {"accept", "out_of_scope"} <= dict(found.thresholds).keys()
+
+
+def test_what_no_domain_fits_gets_none(head: DomainHead) -> None:
+    found = head.read("explain the theory behind magnetism", routing_data.encoder())
+    assert (found.domain, found.outcome) == ("", "out_of_scope")
+    assert found.out_of_scope > head.read("give me a recipe for pizza", routing_data.encoder()).out_of_scope
+
+
+def test_a_sure_text_is_answered_without_the_encoder(head: DomainHead) -> None:
+    assert head.trained is not None
+    asked = []
+
+    def counting(text: str) -> np.ndarray:
+        asked.append(text)
+        return routing_data.embed([text])[0]
+
+    eager = replace(head, trained=replace(head.trained, sparse_gate=replace(head.trained.sparse_gate, sure=0.5)))
+    assert eager.read("please book a flight to paris", counting).heads == ("sparse",)
+    assert asked == []
+    unsure = replace(head, trained=replace(head.trained, sparse_gate=replace(head.trained.sparse_gate, sure=np.inf)))
+    assert unsure.read("please book a flight to paris", counting).heads == ("sparse", "dense")
+    assert len(asked) == 1
+
+
+def test_a_missing_encoder_is_said_and_the_ngrams_decide(head: DomainHead) -> None:
+    assert head.trained is not None
+    unsure = replace(head, trained=replace(head.trained, sparse_gate=replace(head.trained.sparse_gate, sure=np.inf)))
+    found = unsure.read("book a flight to paris", absent)
+    assert found.heads == ("sparse",)
+    assert found.domain == "travel"
+    assert "encoder is missing" in found.note and "minilm-l6" in found.note
+    assert "switched off" in unsure.read("book a flight to paris").note
+
+
+def test_another_encoder_than_the_trained_one_is_said(head: DomainHead) -> None:
+    assert head.trained is not None
+    unsure = replace(head, trained=replace(head.trained, sparse_gate=replace(head.trained.sparse_gate, sure=np.inf)))
+    found = unsure.read("book a flight to paris", lambda text: np.ones(10, np.float32))
+    assert found.heads == ("sparse",)
+    assert "not the one" in found.note
+
+
+def test_slips_of_the_finger_do_not_change_the_domain(head: DomainHead) -> None:
+    encode = routing_data.encoder()
+    for clean, slipped in (
+        ("book a flight to paris", "boook a flihgt to pari"),
+        ("give me a recipe for pizza", "gvie me a recipr for pizza"),
+        ("turn the office volume down", "turn the offcie volme down"),
+    ):
+        assert head.read(slipped, encode).domain == head.read(clean, encode).domain != ""
+
+
+@pytest.mark.parametrize("text", ["", "   \n\t", "\x00\x1b\x07", "\u200b\u200d", "?!...---"])
+def test_texts_without_words_are_out_of_scope_and_it_is_said_or_read(head: DomainHead, text: str) -> None:
+    found = head.read(text, routing_data.encoder())
+    assert found.domain == ""
+    assert found.outcome != "accepted"
+    assert head.explain(text, routing_data.encoder()).changes
+
+
+def test_control_characters_around_a_question_change_nothing(head: DomainHead) -> None:
+    encode = routing_data.encoder()
+    assert (
+        head.read("\x1b book\x00a  flight\r\nto paris\x07", encode).probabilities
+        == head.read("book a flight to paris", encode).probabilities
+    )
+
+
+def test_a_megabyte_is_read_as_its_begin_and_its_end(head: DomainHead) -> None:
+    long = "book a flight to paris " + "nnn " * 250_000 + "book a flight to paris"
+    found = head.read(long, routing_data.encoder())
+    assert len(normalise(long).split()) == 64
+    assert found.probabilities[0][0] == "travel"
+    assert len(normalise("x" * 1_000_000)) <= 257
+    head.read("x" * 1_000_000, routing_data.encoder())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=300))
+def test_any_text_is_read_and_explained(text: str) -> None:
+    head = DomainHead("v", ("a",), Spelling({"word": 3}), None)
+    assert normalise(normalise(text)) == normalise(text)
+    found = grams(text)
+    assert len(found.hashes) == len(found.begins) == len(found.ends)
+    assert all(found.name(at) for at in range(len(found.hashes)))
+    assert head.spelling.mend(text) == head.spelling.mend(head.spelling.mend(text))
+
+
+def test_equal_ngrams_have_equal_hashes_wherever_they_stand() -> None:
+    one, two = grams("the train is late"), grams("why is the train late again")
+    names = {two.name(at): two.hashes[at] for at in range(len(two.hashes))}
+    shared = [(names[one.name(at)], one.hashes[at]) for at in range(len(one.hashes)) if one.name(at) in names]
+    assert len(shared) > 20
+    assert all(here == there for here, there in shared)
+    assert len(set(two.hashes.tolist())) == len({(two.name(at), at < two.words) for at in range(len(two.hashes))})
+
+
+def test_a_text_of_unknown_ngrams_has_an_empty_vector() -> None:
+    known = vocabulary([grams("abc def"), grams("abc def")])
+    columns, values, places = known.vector(grams("xyz"))
+    assert (len(columns), len(values), len(places)) == (0, 0, 0)
+    assert np.linalg.norm(known.vector(grams("abc def"))[1]) == pytest.approx(1, abs=1e-5)
+
+
+def test_known_words_are_never_mended() -> None:
+    spelling = learnt(["book a flight"] * 3, ["light", "flights", "magnetism"])
+    assert spelling.mend("light flights bok flihgt magnetsim") == "light flights book flight magnetism"
+    assert spelling.mend("Zürich 42 x") == "zürich 42 x"
+
+
+def test_why_names_ngrams_neighbours_the_runner_up_and_what_would_change_it(head: DomainHead) -> None:
+    why = head.explain("please book a flight to paris", routing_data.encoder())
+    assert why.evidence.domain == "travel"
+    assert any("flight" in name and weight > 0 for name, weight in why.ngrams)
+    assert [weight for _, weight in why.ngrams] == sorted((weight for _, weight in why.ngrams), key=abs, reverse=True)
+    assert len(why.nearest) == 3
+    assert why.nearest[0][0].domain == "travel"
+    assert why.nearest[0][1] == max(cosine for _, cosine in why.nearest) <= 1.001
+    assert why.runner_up in ("music", "cooking")
+    assert why.margin == pytest.approx(why.evidence.probabilities[0][1] - why.evidence.probabilities[1][1])
+    assert any("below" in sentence for sentence in why.changes)
+
+
+def test_why_says_what_would_bring_an_out_of_scope_text_in(head: DomainHead) -> None:
+    why = head.explain("who invented democracy", routing_data.encoder())
+    assert why.evidence.outcome == "out_of_scope"
+    assert any("out of scope" in sentence for sentence in why.changes)
+
+
+def test_a_saved_head_answers_as_before(head: DomainHead, tmp_path) -> None:
+    head.save(tmp_path)
+    again = DomainHead.load(tmp_path)
+    for text in ("book a flight to paris", "who invented algebra", "is pizza healthy to eat"):
+        old, new = head.read(text, routing_data.encoder()), again.read(text, routing_data.encoder())
+        assert (old.domain, old.outcome, old.intent, old.heads) == (new.domain, new.outcome, new.intent, new.heads)
+        assert old.confidence == pytest.approx(new.confidence, abs=0.01)
+    assert again.seeds == head.seeds
+    with np.load(tmp_path / "head.npz", allow_pickle=False) as file:
+        assert all(file[name].dtype != object for name in file.files)
+
+
+@pytest.mark.parametrize("file", ["head.json", "head.npz"])
+@pytest.mark.parametrize("content", [b"", b"not this", b"{}", b"[1]", b"PK\x03\x04 cut"])
+def test_damaged_files_are_named(head: DomainHead, tmp_path, file: str, content: bytes) -> None:
+    head.save(tmp_path)
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(ModelInvalid, match=r"undo|another format"):
+        DomainHead.load(tmp_path)
+
+
+def test_parts_that_do_not_fit_together_are_refused(head: DomainHead, tmp_path) -> None:
+    head.save(tmp_path)
+    with np.load(tmp_path / "head.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    arrays["sparse"] = arrays["sparse"][:-1]
+    np.savez(tmp_path / "head.npz", **arrays)
+    with pytest.raises(ModelInvalid, match="do not fit together"):
+        DomainHead.load(tmp_path)
+
+
+def test_the_encoder_is_asked_once_for_a_text_and_keeps_a_thousand() -> None:
+    asked = []
+
+    def embed(texts):
+        asked.extend(texts)
+        return routing_data.embed(texts)
+
+    encoder = Encoder(embed, "counting")
+    assert np.array_equal(encoder("one text"), encoder("one text"))
+    assert asked == ["one text"]
+    for number in range(1_000):
+        encoder(f"text {number}")
+    encoder("one text")
+    assert asked.count("one text") == 2
+
+
+def test_an_absent_encoder_is_not_looked_for_at_every_question() -> None:
+    asked = []
+
+    def embed(texts):
+        asked.append(texts)
+        raise ModelMissing("not there", "")
+
+    encoder = Encoder(embed, "absent")
+    for number in range(100):
+        with pytest.raises(ModelMissing, match="not there"):
+            encoder(f"text {number}")
+    assert 1 <= len(asked) <= 4
+
+
+def test_vectors_of_many_texts_are_kept_on_disk_and_a_damaged_file_is_made_anew(home) -> None:
+    asked = []
+
+    def embed(texts):
+        asked.extend(texts)
+        return routing_data.embed(texts)
+
+    texts = ["one", "two", "one", "three"]
+    first = Encoder(embed, "kept").many(texts)
+    assert np.array_equal(first, Encoder(embed, "kept").many(texts))
+    assert sorted(asked) == ["one", "three", "two"]
+    assert np.array_equal(first[0], first[2])
+    (file,) = (home / "cache" / "vectors").iterdir()
+    assert b"three" not in file.read_bytes()
+    file.write_bytes(file.read_bytes()[:100])
+    assert np.array_equal(first, Encoder(embed, "kept").many(texts))
+    assert len(asked) == 6
+
+
+def test_long_texts_are_cut_to_what_the_encoder_reads() -> None:
+    words = [f"w{number}" for number in range(100)]
+    cut = shortened(" ".join(words)).split()
+    assert cut == [*words[:48], *words[-16:]]
+    assert shortened("a b c") == "a b c"
+    assert len(shortened("x" * 5_000)) <= 384

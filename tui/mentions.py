@@ -1,0 +1,75 @@
+"""Completing `@file` while a question is typed: what is being typed, and which files it may become.
+
+The forms are those of `router.documents`: `@notes.md`, `@~/x.md`, `@"with spaces.txt"`. Names that a terminal would act on are
+not offered. Not covered: attaching the file, which the session does when the question is asked.
+"""
+
+import heapq
+import os
+import re
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from data.sanitise import sanitise
+
+SHOWN: Final = 8
+"""Files offered at most."""
+SCANNED: Final = 50_000
+"""Entries of a folder that are looked at."""
+LONGEST: Final = 4_096
+"""Characters before the cursor that are looked at."""
+_TYPED: Final = re.compile(r"""(?<![\w@/\\.+-])@(?:"(?P<quoted>[^"\n]*)|(?P<bare>[^\s"'@`|<>]*))$""")
+_NEEDS_QUOTES: Final = re.compile(r"""[\s'@`|<>]""")
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A path that is being typed. start: the column behind its @."""
+
+    start: int
+    path: str
+
+
+def typed(line: str, column: int) -> Mention | None:
+    """The mention that ends at `column` of the line, if there is one."""
+    offset = max(column - LONGEST, 0)
+    found = _TYPED.search(line[offset:column])
+    if found is None:
+        return None
+    return Mention(offset + found.start() + 1, found["bare"] if found["quoted"] is None else found["quoted"])
+
+
+def written(path: str) -> str:
+    """How `path` stands behind the @; a folder's quotes stay open, a file ends with a space."""
+    whole = not path.endswith("/")
+    if _NEEDS_QUOTES.search(path):
+        return f'"{path}"' + " " if whole else f'"{path}'
+    return f"{path} " if whole else path
+
+
+def candidates(path: str, base: Path) -> list[str]:
+    """The paths that `path` may become, relative as it is: names that begin with it before names that contain it, folders
+    with a slash behind them. Reads one folder; [] where it cannot be read."""
+    folder, _, name = path.rpartition("/")
+    folder += "/" if "/" in path else ""
+    wanted = name.casefold()
+    try:
+        with os.scandir(base / Path(folder or ".").expanduser()) as entries:
+            names = (_name(entry) for entry in islice(entries, SCANNED) if wanted in entry.name.casefold())
+            fitting = ((not one.casefold().startswith(wanted), one.casefold(), one) for one in names if _offered(one, name))
+            return [folder + one for _, _, one in heapq.nsmallest(SHOWN, fitting)]
+    except (OSError, RuntimeError, ValueError):  # no such folder, no such home, a NUL in the name
+        return []
+
+
+def _name(entry: "os.DirEntry[str]") -> str:
+    return f"{entry.name}/" if entry.is_dir() else entry.name
+
+
+def _offered(name: str, typed_name: str) -> bool:
+    """Whether the name can be written in a question; hidden files only where a dot was typed."""
+    return (
+        (typed_name.startswith(".") or not name.startswith(".")) and '"' not in name and "\n" not in name and sanitise(name) == name
+    )
