@@ -4,10 +4,11 @@
 
 DIR holds BFCL_v4_simple_python.json and possible_answer/ of the Berkeley Function Calling Leaderboard (default:
 $POINTSMAN_DATASETS/bfcl). Each call is made by the agent's way for models without tool calls of their own, that is by grammar
-from the function's schema with its types put right ("dict", "float" and so on are none of JSON schema's).
-"chosen" counts the questions for which the model itself would take the tool rather than answer. Validity is judged by the
-`jsonschema` package; "arguments right" by the possible answers: every parameter among the values listed, none left out that must
-be there, texts compared without case, spaces and punctuation. Exit code 3 where a call cannot be read or breaks its schema.
+from the function's schema with its types put right ("dict", "float" and so on are none of JSON schema's). "chosen" counts the
+questions for which the model itself would take the tool rather than answer, "asked again" the calls that the limit of tokens (or a
+loop) cut off, "closed" those whose second try was cut off too, so that what was written was completed to fit the schema. Validity
+is judged by the `jsonschema` package; "arguments right" by the possible answers: every parameter among the values listed, none left
+out that must be there, texts compared without case, spaces and punctuation. Exit code 3 where a call breaks its schema.
 """
 
 import argparse
@@ -82,6 +83,7 @@ def measured(engine: Engine, model: str, row: Mapping[str, Any], answer: Mapping
         "name": call.name in answer,
         "arguments": right(dict(call.arguments), expected),
         "requests": len(usages) - at,
+        "closed": any(usage.finish == "length" for usage in usages[at + 1 :]),
         "tokens": sum(usage.completion_tokens for usage in usages[at:]),
         "call": dict(call.arguments),
     }
@@ -106,7 +108,8 @@ def summed(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
     found: dict[str, Any] = {"calls": len(rows)}
     found |= {title: 100 * sum(row[key] for row in rows) / count for title, key in shares.items()}
-    return found | {"asked again %": 100 * sum(row["requests"] > 1 for row in rows) / count}
+    again = {"asked again %": [row["requests"] > 1 for row in rows], "closed %": [row["closed"] for row in rows]}
+    return found | {title: 100 * sum(values) / count for title, values in again.items()}
 
 
 def _valid(call: Mapping[str, Any], parameters: Mapping[str, Any]) -> bool:

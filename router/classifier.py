@@ -198,7 +198,7 @@ class DomainHead:
             return True
         if self.trained.dense is None:
             return False
-        trust = self.trained.sparse_gate.trust(reading.domains.max(), reading.log_odds)
+        trust = self.trained.sparse_gate.trust(reading.intents, reading.log_odds)
         return bool(trust < self.trained.sparse_gate.sure)
 
     def _even(self) -> tuple[tuple[str, float], ...]:

@@ -31,8 +31,8 @@ TOKENS = 64
 TAIL_TOKENS = 16
 RETRY = 50
 """Questions after which a missing encoder is looked for again."""
-BATCH = 64
-"""Texts embedded in one go when there are many."""
+BATCH = 32
+"""Texts embedded in one go when there are many; a question waits for one batch at most."""
 SHELVED = 150_000
 """Vectors kept on disk, the newest; 350 MB of MiniLM's."""
 OWN_DIMENSIONS = 384
@@ -46,11 +46,11 @@ LAYERS = 2
 class Encoder:
     """Calls `embed` for texts that are new. Safe to share between threads: one computes at a time."""
 
-    def __init__(self, embed: Embed, name: str) -> None:
+    def __init__(self, embed: Embed, name: str = "encoder") -> None:
         """name: of the file that keeps the vectors of `many`, one for each encoder."""
         self._embed = embed
         self._shelf = _Shelf(paths.cache_dir() / "vectors" / f"{name}.npz")
-        self._lock = threading.Lock()
+        self._lock, self._shelf_lock = threading.Lock(), threading.Lock()
         self._kept: OrderedDict[str, Floats] = OrderedDict()
         self._fault: EngineError | ModelError | None = None
         self._asked = 0
@@ -80,7 +80,7 @@ class Encoder:
     def many(self, texts: Sequence[str], progress: Callable[[int, int], object] = lambda done, of: None) -> Floats:
         """The vectors of many texts, shape (len(texts), dimensions), from and into the cache folder; raises as a call does."""
         keys = [shortened(text) for text in texts]
-        with self._lock:
+        with self._shelf_lock:  # not the other: questions are answered meanwhile, between two batches
             return self._shelf.fill(keys, self._embed, progress)
 
 

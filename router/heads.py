@@ -14,7 +14,7 @@ from router.features import Grams, Vocabulary
 from router.linear import Floats, Linear, logsumexp, softmax
 
 SPARSE_SHARE = 0.3
-"""Of the sparse head's logits in the mix; the rest is shared evenly by the two dense heads (measured: docs/experiments.md)."""
+"""Of the sparse head's logits in the mix (measured: docs/experiments.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Detector:
 @dataclass(frozen=True, slots=True)
 class Gate:
     """How one head's logits are read. `out_of_scope`: log-odds from which a text is; `accept`: confidence that is enough;
-    `sure`: trust (confidence times the chance of being in scope) from which no other head need be asked."""
+    `sure`: trust (chance of the likeliest intent times that of being in scope) from which no other head need be asked."""
 
     temperature: float
     detector: Detector
@@ -43,46 +43,37 @@ class Gate:
     accept: float
     sure: float = np.inf
 
-    def trust(self, confidence: Floats, log_odds: Floats) -> Floats:
-        """Chance that the likeliest domain is right and the text in scope."""
-        found: Floats = confidence / (1 + np.exp(np.clip(log_odds, -50, 50)))
+    def trust(self, intents: Floats, log_odds: Floats) -> Floats:
+        """Chance that the likeliest intent is right and the text in scope; stricter than the domain's, so that a quick answer
+        has the right intent too. intents: probabilities, shape (..., intents)."""
+        found: Floats = intents.max(axis=-1) / (1 + np.exp(np.clip(log_odds, -50, 50)))
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """Heads over sentence vectors: one on the encoder's own vector, one on all layers (absent where it gives only its own).
+    """A head over sentence vectors, those of layers included.
 
     mean, scale: of the training vectors' dimensions. centroids: of the intents' own vectors, length 1, (intents, own).
     """
 
     mean: Floats
     scale: Floats
-    last: Linear
-    layered: Linear | None
+    head: Linear
     centroids: Floats
 
     @property
     def own(self) -> int:
         """Dimensions of the encoder's own vector."""
-        return len(self.last.weights)
+        return int(self.centroids.shape[1])
 
     def fits(self, vectors: Floats) -> bool:
         """Whether vectors are from the encoder that this was trained with."""
         return bool(vectors.shape[-1] == len(self.mean))
 
-    def standard(self, vectors: Floats) -> Floats:
-        """The vectors as the heads take them: standardised dimensions."""
-        found: Floats = (vectors - self.mean) / self.scale
-        return found
-
     def logits(self, vectors: Floats) -> Floats:
-        """Mean of the heads' logits, shape (..., intents)."""
-        standard = self.standard(vectors)
-        last = self.last.dense(standard[..., : self.own])
-        if self.layered is None:
-            return last
-        return mean_of(last, self.layered.dense(standard))
+        """Of vectors of shape (..., dimensions), shape (..., intents)."""
+        return self.head.dense((vectors - self.mean) / self.scale)
 
     def nearness(self, vectors: Floats) -> Floats:
         """Cosine with the nearest intent's centroid."""
@@ -131,12 +122,6 @@ class Trained:
             self.mixed_gate,
             self.groups,
         )
-
-
-def mean_of(one: Floats, other: Floats) -> Floats:
-    """The mean of two heads' logits."""
-    found: Floats = np.float32(0.5) * (one + other)
-    return found
 
 
 def mix(sparse: Floats, dense: Floats) -> Floats:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from router.classifier import DomainEvidence, DomainHead, Encode
     from router.mode_head import ModeEvidence, ModeHead
     from router.rules import Rules
+    from router.taught import TaughtMode
 
 CONTINUES = re.compile(
     r"(?:(?:ok(?:ay)?|yes|yeah|yep|sure|please|now|and|then|so|well|thanks|thank you|right|great|good|fine)[\s,.!]*)*"
@@ -109,15 +110,15 @@ class Context:
 class Snapshot:
     """Everything learned and written down, immutable, so that it is swapped as a whole.
 
-    taught_modes: questions (casefolded, single spaces) and the mode that the user said is right for them; fault: what is
-    wrong with a file that is left out therefore.
+    taught: questions with the mode that the user said is right for them; fault: what is wrong with a file that is left out
+    therefore.
     """
 
     version: str = ""
     rules: "Rules | None" = None
     domains: "DomainHead | None" = None
     modes: "ModeHead | None" = None
-    taught_modes: tuple[tuple[str, str], ...] = ()
+    taught: "tuple[TaughtMode, ...]" = ()
     fault: str = ""
 
 
@@ -297,11 +298,17 @@ def _rules(draft: _Draft) -> tuple[str, str, str] | None:
 
 
 def _taught(draft: _Draft) -> tuple[str, str, str] | None:
-    """The mode that the user said is right for this very question, whatever its case and spacing."""
-    said = dict(draft.snapshot.taught_modes)
-    mode = said.get(" ".join(draft.query.casefold().split())) if said and _auto(draft.context) else None
-    written = draft.write("taught", mode=mode)
-    return ("taught", written, f"you said that {written.replace('_', ' ')} is right for this question") if written else None
+    """The mode that the user said is right for this question, or for one that says the same."""
+    from router.taught import mode_of
+
+    taught = draft.snapshot.taught
+    found = mode_of(draft.query, taught, draft.encode) if taught and _auto(draft.context) else None
+    if found is None:
+        return None
+    written = draft.write("taught", mode=found.mode)
+    return (
+        ("taught", written, f"you said that {found.mode.replace('_', ' ')} is right for {found.text[:80]!r}") if written else None
+    )
 
 
 def _continuation(draft: _Draft) -> tuple[str, str, str] | None:

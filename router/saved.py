@@ -54,9 +54,7 @@ def save(head: DomainHead, folder: Path) -> None:
             described["mixed_gate"] = _gate_out(trained.mixed_gate, "mixed_gate", arrays)
             dense = trained.dense
             arrays |= {"mean": dense.mean, "scale": dense.scale, "centroids": dense.centroids}
-            arrays |= {"last": dense.last.weights, "last_bias": dense.last.bias}
-            if dense.layered is not None:
-                arrays |= {"layered": dense.layered.weights, "layered_bias": dense.layered.bias}
+            arrays |= {"dense": dense.head.weights, "dense_bias": dense.head.bias}
     with paths.replacing(folder / "head.npz") as file:
         np.savez(file, **arrays)
     with paths.replacing(folder / "head.json") as file:
@@ -89,9 +87,8 @@ def _head(described: dict[str, Any], arrays: dict[str, Any]) -> DomainHead:
         dense = gate = None
         if "mixed_gate" in described:
             gate = _gate_in(described["mixed_gate"], "mixed_gate", arrays)
-            layered = Linear(arrays["layered"], arrays["layered_bias"]) if "layered" in arrays else None
-            last = Linear(arrays["last"], arrays["last_bias"])
-            dense = Dense(arrays["mean"], arrays["scale"], last, layered, arrays["centroids"])
+            head = Linear(arrays["dense"], arrays["dense_bias"])
+            dense = Dense(arrays["mean"], arrays["scale"], head, arrays["centroids"])
         trained = Trained(
             tuple(map(str, described["intents"])),
             arrays["groups"],
@@ -102,10 +99,10 @@ def _head(described: dict[str, Any], arrays: dict[str, Any]) -> DomainHead:
             gate,
         )
     vectors = arrays["seed_vectors"].astype(np.float32) if "seed_vectors" in arrays else None
-    head = DomainHead(str(described["version"]), tuple(map(str, described["domains"])), spelling, trained, seeds, vectors)
+    made = DomainHead(str(described["version"]), tuple(map(str, described["domains"])), spelling, trained, seeds, vectors)
     if trained is None:  # examples are all that it is made of
-        return replace(head, domains=()).with_exemplars(())
-    return head
+        return replace(made, domains=()).with_exemplars(())
+    return made
 
 
 def _check(head: DomainHead, folder: Path) -> None:
@@ -125,10 +122,9 @@ def _check(head: DomainHead, folder: Path) -> None:
     if dense is not None:
         right += [
             dense.mean.shape == dense.scale.shape,
-            dense.last.weights.shape == (dense.own, intents),
-            dense.layered is None or dense.layered.weights.shape == (len(dense.mean), intents),
-            dense.centroids.shape == (intents, dense.own),
-            bool(np.isfinite(dense.last.weights).all()),
+            dense.head.weights.shape == (len(dense.mean), intents),
+            len(dense.centroids) == intents and dense.own <= len(dense.mean),
+            bool(np.isfinite(dense.head.weights).all()),
         ]
     if not all(right):
         raise ModelInvalid(f"the router's version in {folder} is damaged: its parts do not fit together", FIX)

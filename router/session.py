@@ -170,7 +170,7 @@ class Session:
         offered = tuple(self.toolbox().tools) if (pins.mode or self.settings.mode) == "auto" else ()
         context = self.situation.context(text, history, pins, conversation, offered)
         snapshot = self.situation.snapshot()
-        decision = decide(text, context, snapshot, self.situation.encode if snapshot.domains else None)
+        decision = decide(text, context, snapshot, self.situation.encode if snapshot.domains or snapshot.taught else None)
         if snapshot.fault:
             decision = replace(decision, stages=(Stage("snapshot", "", snapshot.fault), *decision.stages))
         return decision, self.engines.resolve(decision.model)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from router.exemplars import Exemplar
     from router.learning import Accepted, Refused, Versions
     from router.rules import RulesFile
+    from router.taught import TaughtMode
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class Situation:
                 rules=rules,
                 domains=domains,
                 modes=ModeHead.load(),
-                taught_modes=tuple((" ".join(one.text.casefold().split()), one.mode) for one in taught if one.mode),
+                taught=self._modes(taught),
                 fault="; ".join(filter(None, (fault, other))),
             )
             self._snapshot = (key, snapshot)
@@ -164,6 +165,14 @@ class Situation:
         except PointsmanError as damaged:
             head, fault = None, str(damaged)
         return self.versions.with_exemplars(head, _labelled(taught), self.encode), fault
+
+    def _modes(self, taught: Sequence[Taught]) -> "tuple[TaughtMode, ...]":
+        corrected = [(one.text, one.mode) for one in taught if one.mode]
+        if not corrected:
+            return ()
+        from router.taught import taught as ready
+
+        return ready(corrected, self.encode)
 
     def _tuned(self) -> tuple[Tuned, ...]:
         known = {(one.model, one.domain): one for one in self._store.routing.evaluations()}

@@ -21,7 +21,7 @@ from router.exemplars import MOST, Exemplar
 from router.features import grams, vocabulary
 from router.heads import Dense, Detector, Gate, Trained, mix, mixed_scores, sparse_scores
 from router.labelled import Labelled, Row
-from router.linear import Design, Floats, Linear, descend, fit, one_hot, softmax
+from router.linear import Design, Floats, descend, fit, one_hot, softmax
 from router.spelling import Spelling, learnt
 from router.typos import slipped
 
@@ -107,18 +107,14 @@ def _dense(
     mean = clean.mean(axis=0)
     own = min(OWN_DIMENSIONS, vectors.shape[1])
     scale = clean.std(axis=0) + 1e-6
-    scale *= np.sqrt(np.float32(own))
-    standard = (vectors - mean) / scale
+    scale *= np.sqrt(np.float32(vectors.shape[1]))  # rows of about length 1, whatever their dimensions
     l2 = DENSE_L2 / len(mended)
-    last = fit(Design(standard[:, :own]), targets, l2, iterations=200, progress=lambda done, of: progress("sentences", done, of))
-    layered = None
-    if vectors.shape[1] > own:
-        wide = standard / np.sqrt(np.float32(vectors.shape[1] / own))
-        found = fit(Design(wide), targets, l2, iterations=200, progress=lambda done, of: progress("sentences by layer", done, of))
-        layered = Linear(found.weights / np.sqrt(np.float32(vectors.shape[1] / own)), found.bias)
+    found = fit(
+        Design((vectors - mean) / scale), targets, l2, iterations=200, progress=lambda done, of: progress("sentences", done, of)
+    )
     centroids = np.stack([clean[labels == at][:, :own].mean(axis=0) for at in range(targets.shape[1])])
     centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
-    return Dense(mean, scale, last, layered, centroids), clean
+    return Dense(mean, scale, found, centroids), clean
 
 
 def _calibrated(
@@ -154,7 +150,8 @@ def _gate(
 ) -> Gate:
     """The gate of a head whose logits are of `count` held-out rows in scope, labelled, followed by rows out of scope."""
     heat = temperature(logits[:count], labels, groups)
-    domains = softmax(logits / np.float32(heat)) @ groups
+    intents = softmax(logits / np.float32(heat))
+    domains = intents @ groups
     seen = scores(logits, domains.max(axis=1))
     detector = _detector(seen[:count], seen[count:])
     log_odds = detector.log_odds(seen)
@@ -163,7 +160,7 @@ def _gate(
     confidence = domains.max(axis=1)
     right = np.concatenate([domains[:count].argmax(axis=1) == labels, np.zeros(len(outside), bool)])
     gate = Gate(heat, detector, limit, 0.0)
-    sure = np.inf if sure_risk is None else accept_threshold(gate.trust(confidence, log_odds), right, sure_risk)
+    sure = np.inf if sure_risk is None else accept_threshold(gate.trust(intents, log_odds), right, sure_risk)
     passed = _at_share(log_odds < limit, count)
     accept = accept_threshold(confidence[passed], right[passed], risk) if len(passed) else np.inf
     return replace(gate, accept=float(accept) if np.isfinite(accept) else UNPROVEN, sure=float(sure))

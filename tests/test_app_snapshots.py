@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from chatting import Held, wait_until
+from scripted_mode import unlearned
 from textual.pilot import Pilot
 
 from data import config
@@ -97,8 +98,10 @@ class Snapped:
 
 @pytest.fixture(autouse=True)
 def steady(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Clocks that always give the same times, no animations, an Ollama that is installed and does not run."""
+    """Clocks that always give the same times, no animations, a router that has learned nothing, an Ollama
+    that is installed and does not run."""
     ticks = itertools.count()
+    unlearned(monkeypatch)
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
     monkeypatch.setattr("textual.constants.TEXTUAL_ANIMATIONS", "none")
     monkeypatch.setattr("router.engines.echo.time.perf_counter", lambda: next(ticks) * 0.25)

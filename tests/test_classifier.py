@@ -249,3 +249,33 @@ def test_long_texts_are_cut_to_what_the_encoder_reads() -> None:
     assert cut == [*words[:48], *words[-16:]]
     assert shortened("a b c") == "a b c"
     assert len(shortened("x" * 5_000)) <= 384
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory) -> str:
+    from data import catalog
+    from export.encoder import convert
+
+    target = tmp_path_factory.mktemp("encoder") / "F16.gguf"
+    convert(catalog.source_file(catalog.specs()["minilm-l6"]), target, "all-MiniLM-L6-v2", "apache-2.0")
+    return str(target)
+
+
+def test_the_real_encoder_gives_its_own_vector_and_those_of_two_layers(converted: str) -> None:
+    from data.config import LlamaCppSettings
+    from router.engines.llamacpp import LlamaCpp
+
+    engine = LlamaCpp(LlamaCppSettings())
+    texts = [f"the train to {town} is late" for town in ("paris", "rome and then to the sea", "oslo")] * 8
+    together = engine.embed_layers(texts, 2, model=converted)
+    alone = np.concatenate([engine.embed_layers([text], 2, model=converted) for text in texts[:3]])
+    own = engine.embed(texts, model=converted)
+    words = engine.words(model=converted)
+    engine.close()
+    assert together.shape == (24, 3 * 384)
+    assert np.abs(together[:, :384] - own).max() < 1e-3
+    assert np.abs(together[:3] - alone).max() < 5e-3
+    assert np.allclose(np.linalg.norm(together.reshape(24, 3, 384), axis=2), 1, atol=1e-3)
+    assert np.abs(together[:, 384:768] - together[:, 768:]).max() > 0.01
+    assert {"the", "train", "station"} <= set(words)
+    assert len(words) > 20_000

@@ -17,8 +17,8 @@ from router.modes import agent
 from router.modes._asking import looping
 from router.modes._notes import WARNING, block, defused
 from router.modes.base import Done, Event, Means, Phase, Step, Text, Thought, ToolCalled, ToolResult
-from router.tools import Toolbox, Wish
-from router.tools.base import tool
+from router.tools import Toolbox, Wish, load
+from router.tools.base import Surroundings, tool
 
 NATIVE = Capabilities(tools=True, schema=True)
 GRAMMAR = Capabilities(schema=True)
@@ -476,3 +476,11 @@ def test_arguments_that_repeat_themselves_without_end_are_broken_off_and_asked_f
     assert events[-1].usage.completion_tokens < 300
     assert not looping("one thing and then another, never quite the same. " * 3 + "x" * 100)
     assert looping("ab" * 200)
+
+
+def test_a_question_that_spells_out_its_call_is_answered_by_the_tool_itself():
+    engine = Echo(capabilities=Capabilities(schema=True))
+    request = Request("echo", (Message("user", "What is 17 * 23?"),))
+    events = list(agent.run(engine, request, Means(tools=Toolbox(load(Surroundings())))))
+    assert [type(event).__name__ for event in events] == ["ToolCalled", "ToolResult", "Text", "Done"]
+    assert events[0].arguments == {"expression": "17 * 23"} and events[2].text == "391" and engine.requests == []

@@ -7,6 +7,7 @@ import pytest
 from router.breaker import Breaker
 from router.policy import assigned, gate, switch_cost_s
 from router.route import Candidate, Context, Experiment, Snapshot, Tuned, continues, decide
+from router.taught import taught as ready
 
 BASE = "llamacpp/base"
 MINE = "ollama/mine"
@@ -157,7 +158,7 @@ def test_a_conversation_too_long_for_a_model_goes_to_one_whose_context_it_fits()
 
 
 def test_the_mode_that_the_user_said_is_right_comes_back_for_the_same_question():
-    taught = Snapshot(taught_modes=(("how many eggs?", "multi_step"),))
+    taught = Snapshot(taught=ready([("How many eggs?", "multi_step")], None))
     assert decide("  How many   EGGS?", Context(default_model=BASE, default_mode="auto"), taught).mode == "multi_step"
     assert decide("how many eggs?", ASKED, taught).mode == "standard"
 

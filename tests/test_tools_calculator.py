@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from data.chat import ToolCall
 from data.errors import ToolError
-from router.tools import Toolbox
+from router.tools import Toolbox, calculator
 from router.tools.base import Surroundings
 from router.tools.calculator import build, calculate
 
@@ -210,3 +210,40 @@ def test_tool_computes_without_asking_anyone() -> None:
     assert box.tools["calculator"].permission == "none"
     found = box.call(ToolCall("calculator", {"expression": "6*7"}))
     assert (found.text, found.failed, found.untrusted, box.tainted) == ("42", False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("question", "value"),
+    [
+        ("What is 17 * 23?", "391"),
+        ("what's 17% of 2,340?", "397.8"),
+        ("please calculate 12 plus 30", "42"),
+        ("How much is 3 times 4 ?", "12"),
+        ("7 divided by 2 =", "3.5"),
+        ("10!", "3628800"),
+    ],
+)
+def test_a_question_that_is_nothing_but_a_sum_spells_out_its_call(question, value):
+    arguments = calculator.spelled(question)
+    assert calculator.calculate(**arguments) == value
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "",
+        "5",
+        "2026",
+        "2026-12-25",
+        "what is 9/11?",
+        "555-1234",
+        "2 + 2 and why?",
+        "what is love",
+        "solve x+1=2",
+        "1 " * 400,
+        "1/0",
+        "9**9**9",
+    ],
+)
+def test_any_other_question_spells_out_nothing(question):
+    assert calculator.spelled(question) is None

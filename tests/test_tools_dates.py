@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.chat import ToolCall
-from router.tools import Outcome, Toolbox
+from router.tools import Outcome, Toolbox, dates
 from router.tools.base import Surroundings
 from router.tools.dates import build
 
@@ -146,3 +146,20 @@ def test_conversion_between_zones(time: str, source: str, target: str, result: s
 def test_what_makes_no_date_is_said(name: str, arguments: dict[str, object], said: str) -> None:
     found = call(name, **arguments)
     assert found.failed and said in found.text and len(found.text) < 400 and "\x1b" not in found.text
+
+
+@pytest.mark.parametrize("question", ["What time is it?", "what's the date today?", "What day is it?", "what is today's date"])
+def test_a_question_for_nothing_but_the_time_spells_out_its_call(question):
+    assert dates.asks_now(question) == {}
+
+
+@pytest.mark.parametrize(
+    "question", ["", "what time is it in Paris?", "what is the date of the battle of Hastings?", "what a day", "what is time?"]
+)
+def test_any_other_question_is_not_for_the_time(question):
+    assert dates.asks_now(question) is None
+
+
+def test_a_question_for_the_weekday_of_a_date_spells_out_its_call():
+    assert "Friday" in dates.describe_date.run(**dates.asks_weekday("What day of the week is 2026-12-25?"))
+    assert dates.asks_weekday("What day is it?") is None

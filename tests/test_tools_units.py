@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from data.chat import ToolCall
-from router.tools import Outcome, Toolbox, _units
+from router.tools import Outcome, Toolbox, _units, units
 from router.tools.base import Surroundings
 from router.tools.units import build
 
@@ -111,3 +111,24 @@ def test_what_cannot_be_converted_is_said(value: object, source: str, target: st
 def test_wrong_arguments_name_the_wrong_one() -> None:
     found = BOX.call(ToolCall("convert_units", {"value": 1, "from": "m", "to_unit": "km"}))
     assert found.failed and "from_unit" in found.text and "from:" in found.text
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("Convert 5 miles to kilometers", "8.04672 km"),
+        ("How many feet are in 3 meters?", "9.84251968503937 ft"),
+        ("what is 72 °F in °C?", "22.2222222222222 °C"),
+        ("100 kg in lb", "220.462262184878 lb"),
+    ],
+)
+def test_a_question_that_is_nothing_but_a_conversion_spells_out_its_call(question, said):
+    assert said in units.convert_units.run(**units.spelled(question))
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["", "convert 3 to Christianity", "how many people are in 3 rooms?", "5 miles to kg", "Convert 5 miles to km and explain"],
+)
+def test_any_other_question_spells_out_no_conversion(question):
+    assert units.spelled(question) is None

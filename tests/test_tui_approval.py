@@ -75,7 +75,7 @@ async def test_the_dialog_shows_the_whole_call_and_no_has_the_focus(monkeypatch:
     asking = Asking(monkeypatch, wish())
     async with chat() as driven:
         await asked(driven, asking)
-        for words in ("python wants to run a program", "arguments, 4 lines", *CODE.splitlines()):
+        for words in ("python wants to run a program", "the call, 5 lines", *CODE.splitlines()):
             assert words in driven.screen
         assert buttons(driven) == ["No", "Once", "Always in this session"]
         assert focused(driven) == "No"
@@ -144,24 +144,13 @@ async def test_a_long_program_can_be_scrolled_to_its_end(monkeypatch: pytest.Mon
     asking = Asking(monkeypatch, wish(arguments={"code": code}))
     async with chat(size=(80, 24)) as driven:
         await asked(driven, asking)
-        assert "arguments, 302 lines" in driven.screen and "everything" not in driven.screen
+        assert "the call, 303 lines" in driven.screen and "everything" not in driven.screen
         assert buttons(driven) == ["No", "Once", "Always in this session"]
         for _ in range(40):
             await driven.press("pagedown")
         assert "os.remove('everything')" in driven.screen
         await driven.press("escape")
         await over(driven)
-
-
-@scenario
-async def test_what_cannot_be_shown_whole_can_only_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    asking = Asking(monkeypatch, wish(arguments={"code": "x" * (approval.LIMIT + 1)}))
-    async with chat() as driven:
-        await asked(driven, asking)
-        assert buttons(driven) == ["No"] and "too long to show" in driven.screen
-        await driven.press("enter")
-        await over(driven)
-    assert asking.answers == ["no"]
 
 
 @scenario
@@ -178,13 +167,8 @@ async def test_a_wish_of_control_characters_and_markup_is_shown_as_written(monke
 
 @pytest.mark.parametrize("hidden", ["\u200b", "\u2060", "\ufeff", "\U000e0041", "\ue000"])
 def test_characters_without_a_shape_are_shown_by_their_numbers(hidden: str) -> None:
-    assert approval.arguments(wish(arguments={"path": f"a{hidden}b"})) == f"path: a\\u{ord(hidden):04x}b"
-
-
-def test_values_that_are_not_text_are_shown_as_json() -> None:
-    shown = approval.arguments(wish(arguments={"n": 3, "deep": {"a": [1, "x\ny"]}, "none": None}))
-    assert shown.startswith("n: 3\ndeep:\n  {") and '"x\\ny"' in shown and shown.endswith("none: null")
-    assert approval.arguments(wish(arguments={})) == "no arguments"
+    shown = approval.call(wish(arguments={"path": f"a{hidden}b"}, target="a server"))
+    assert shown == f"python (a server)\npath: a⟦U+{ord(hidden):04X}⟧b"
 
 
 # Endings

@@ -78,7 +78,7 @@ def test_the_panel_holds_choice_stages_probabilities_and_thresholds() -> None:
         "mode         Chain-of-Thought",
         "domain       coding",
         "chosen by    adapter",
-        "confidence   ████████████░░░░░░░░ 61%",
+        "confidence   ━━━━━━━━━━━━──────── 61%",
         "runner-up    travel · 0.22 · behind by 0.39",
         "rules        nothing  0.0 ms",
         "domain       coding  0.9 ms",

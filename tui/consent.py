@@ -27,9 +27,6 @@ class Consent:
             self._refuse(f"{approval.headline(wish)}: refused, because there is no terminal to ask on")
             return "no"
         self._pause()
-        if approval.too_long(wish):
-            output.note(f"{approval.headline(wish)}: refused, because its arguments are too long to show")
-            return "no"
         _show(wish)
         return "once" if _answer() in ("y", "yes") else "no"
 
@@ -46,7 +43,7 @@ def _can_ask() -> bool:
 
 
 def _show(wish: "Wish") -> None:
-    lines = [approval.headline(wish), *(f"  {line}" for line in approval.arguments(wish).split("\n"))]
+    lines = [approval.headline(wish), *(f"  {line}" for line in approval.call(wish).split("\n"))]
     _forget_typing()
     sys.stderr.write("\n".join(lines) + "\n")
     if wish.tainted:

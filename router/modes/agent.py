@@ -6,7 +6,7 @@ What the model gets wrong is told to the model. Not covered: what a tool may do,
 """
 
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import groupby
@@ -22,6 +22,7 @@ from router.modes._notes import LEAST_CHARS, NOTES_CHARS, RESULT_CHARS, WARNING,
 from router.modes._schemas import canonical
 from router.modes.base import Done, Event, Means, Phase, Text, Thought, ToolCalled, ToolResult, total
 from router.tools import Outcome, Toolbox
+from router.tools.base import Tool
 
 CALLS = 8
 """Calls that one turn may make; further ones are not done."""
@@ -138,12 +139,31 @@ class _Agent:
         tools = {name: tool for name, tool in self._tools.tools.items() if name not in self._tired}
         if not tools:
             return (yield from self._answer())
+        if not self._notes and (call := self._spelled(tools)):
+            return (yield from self._said(call))
         listed = _constrained.listed(tools, self._room * _constrained.DESCRIPTION_CHARS // NOTES_CHARS)
         tool = yield from _constrained.choose(self._engine, self._request, tools, listed, notes, self._usages)
         if tool is None:
             return (yield from self._answer())
         tokens = max(self._settings.step_tokens, 16)
         return [(yield from _constrained.fill(self._engine, self._request, tool, notes, self._usages, tokens))]
+
+    def _spelled(self, tools: Mapping[str, Tool]) -> ToolCall | None:
+        """The call that the question itself spells out, where just one tool without permissions finds it there."""
+        question = question_of(self._request.messages)
+        able = {name: tool.spelled for name, tool in tools.items() if tool.spelled and tool.permission == "none"}
+        found = [ToolCall(name, arguments) for name, read in able.items() if (arguments := read(question)) is not None]
+        return found[0] if len(found) == 1 else None
+
+    def _said(self, call: ToolCall) -> _Turn:
+        """Make that call; what the tool says answers the question, and where it fails the model goes on with that."""
+        yield from self._call(call)
+        note = self._notes[-1]
+        if note.outcome.failed:
+            return []
+        yield Text(note.outcome.text)
+        self._usages.append(Usage())
+        return None
 
     def _natively(self) -> _Turn:
         request = replace(self._request, messages=self._dialogue(), tools=self._tools.describe())

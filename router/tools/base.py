@@ -31,7 +31,8 @@ class Tool:
 
     untrusted: the result may hold text of strangers (files, servers), so that after it nothing with side effects runs unasked.
     check: raises ToolError, before the user is asked, where the call could not work. target: what a call reaches, for the
-    user who is asked, such as a server's command.
+    user who is asked, such as a server's command. spelled: the arguments where a question is nothing but this call in words, else
+    None; what the tool says is then the answer, so that a model too small for tools need not copy figures.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Tool:
     untrusted: bool = False
     check: Callable[[Mapping[str, Any]], None] | None = None
     target: str = ""
+    spelled: Callable[[str], Mapping[str, Any] | None] | None = None
 
     def describe(self) -> dict[str, Any]:
         """The OpenAI-style function description that engines and chat templates take."""
@@ -89,6 +91,7 @@ def tool(
     name: str = "",
     ready: Callable[[], None] | None = None,
     target: str = "",
+    spelled: Callable[[str], Mapping[str, Any] | None] | None = None,
 ) -> Callable[[Callable[..., str]], Tool]:
     """Make a Tool of a function: its schema from the type hints, its description from the docstring.
 
@@ -113,7 +116,7 @@ def tool(
         for field_schema in schema.get("properties", {}).values():
             field_schema.pop("title", None)
         description = inspect.cleandoc(function.__doc__ or "")
-        return Tool(name or function.__name__, description, schema, permission, run, untrusted, check, target)
+        return Tool(name or function.__name__, description, schema, permission, run, untrusted, check, target, spelled)
 
     return made
 

@@ -28,6 +28,14 @@ _TOKEN = re.compile(
 )
 _GROUPED = re.compile(r"(?<![\d.,_])\d{1,3}(?:,\d{3})+(?![\d_]|,\d)")
 _SPACED = re.compile(r"(?<![\d.,_])\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})+(?![\d_])")
+_ASKED = re.compile(
+    r"(?:(?:please|can you|could you)\s+)*(?:what(?:'s|\s+is|\s+are)|how much is|calculate|compute|work out|evaluate|solve)?:?\s*"
+    r"(?:the (?:value|result) of\s+)?(?P<expression>[^?]+?)\s*[=?.\s]*",
+    re.IGNORECASE,
+)
+_SIGNS = {"plus": "+", "minus": "-", "times": "*", "multiplied by": "*", "divided by": "/", "to the power of": "**", "percent": "%"}
+_IN_WORDS = re.compile("|".join(rf"\b{words}\b" for words in _SIGNS).replace(" ", r"\s+"), re.IGNORECASE)
+_NO_SUM = re.compile(r"[\d\s.,]*|\d+(?:[-/]\d+)+")  # a lone number such as a year, a date, a phone number, 24/7
 _SPELLINGS = str.maketrans(
     {"−": "-", "–": "-", "×": "*", "·": "*", "⋅": "*", "∙": "*", "÷": "/", "∕": "/", "π": "pi", "τ": "tau", "²": "**2", "³": "**3"}
 )
@@ -36,7 +44,7 @@ _SPELLINGS = str.maketrans(
 def build(surroundings: Surroundings) -> Sequence[Tool]:
     """The one tool of this file."""
 
-    @tool("none")
+    @tool("none", spelled=spelled)
     def calculator(expression: str) -> str:
         """Calculate exactly. expression: for example 3*(4+5)/7, 17% of 250, 2^64, 10!, sqrt(2), log(8, 2), sin(30°), round(2/3, 2).
         Functions: sqrt root ln log log2 log10 exp sin cos tan asin acos atan abs round floor ceil min max sum mean gcd lcm comb
@@ -57,6 +65,21 @@ def calculate(expression: str) -> str:
             raise ToolError("the result is too large", "calculate with its logarithm instead") from error
         except decimal.InvalidOperation as error:
             raise ToolError(f"{_short(expression)} is not defined") from error
+
+
+def spelled(question: str) -> dict[str, str] | None:
+    """The expression of a question that asks for nothing but its value, None for any other."""
+    found = _ASKED.fullmatch(question.strip()) if len(question) <= CHARS else None
+    if found is None:
+        return None
+    expression = _IN_WORDS.sub(lambda word: _SIGNS[" ".join(word[0].casefold().split())], found["expression"])
+    if _NO_SUM.fullmatch(expression.strip()):
+        return None
+    try:
+        calculate(expression)
+    except ToolError:
+        return None
+    return {"expression": expression}
 
 
 @dataclass(frozen=True, slots=True)

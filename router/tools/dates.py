@@ -8,6 +8,7 @@ import calendar
 import datetime
 import difflib
 import functools
+import re
 import zoneinfo
 from collections.abc import Sequence
 
@@ -18,6 +19,17 @@ from router.tools.base import Surroundings, Tool, tool
 LARGEST = 4_000_000
 """Days, weeks, months or years of one step at most; more leaves the calendar anyway."""
 _LAST_WEEKDAY = 4  # Friday; Monday is 0
+ASKED_CHARS = 80
+"""Length of a question that may be nothing but a call; longer ones say more."""
+_NOW = re.compile(
+    r"(?:please )?(?:(?:can|could) you )?(?:tell me )?"
+    r"(?:what(?:'s| is) the (?:current |exact )?(?:time|date|day)(?: and (?:time|date))?(?: is it)?(?: right)?(?: now| today)?"
+    r"|what (?:time|day|date) (?:is it|is today|it is)(?: right)?(?: now| today)?"
+    r"|what(?:'s| is) today's date|what(?:'s| is) today)[ ?.!]*"
+)
+_WEEKDAY = re.compile(
+    r"(?:what|which) (?:day|weekday)(?: of the week)? (?:is|was|will be|does) (?P<date>\d{4}-\d{2}-\d{2})(?: fall on)?[ ?.]*"
+)
 
 
 def build(surroundings: Surroundings) -> Sequence[Tool]:
@@ -25,7 +37,18 @@ def build(surroundings: Surroundings) -> Sequence[Tool]:
     return (now, add_to_date, days_between, describe_date, convert_time)
 
 
-@tool("none")
+def asks_now(question: str) -> dict[str, str] | None:
+    """No arguments for a question that asks for nothing but the time or the date, None for any other."""
+    return {} if len(question) <= ASKED_CHARS and _NOW.fullmatch(" ".join(question.casefold().split())) else None
+
+
+def asks_weekday(question: str) -> dict[str, str] | None:
+    """The date of a question that asks for nothing but its weekday, None for any other."""
+    found = _WEEKDAY.fullmatch(" ".join(question.casefold().split())) if len(question) <= ASKED_CHARS else None
+    return {"date": found["date"]} if found else None
+
+
+@tool("none", spelled=asks_now)
 def now(zone: str = "") -> str:
     """Today's date and the time now, with weekday and zone. zone: for example Europe/Paris; empty for the user's own."""
     return _moment(datetime.datetime.now(_zone(zone)) if zone else datetime.datetime.now().astimezone())
@@ -61,7 +84,7 @@ def days_between(first: str, second: str) -> str:
     return f"{_day(end)} is {parts[0]} {order} {_day(start)}" + "".join(f"; {part}" for part in parts[1:])
 
 
-@tool("none")
+@tool("none", spelled=asks_weekday)
 def describe_date(date: str) -> str:
     """Weekday, ISO week, day of the year, quarter and leap year of a date. date: like 2026-03-01, or today."""
     found = _date(date)

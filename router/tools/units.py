@@ -5,6 +5,7 @@ The table with its sources is in `_units`. Not covered: currencies, compound uni
 
 import difflib
 import math
+import re
 from collections.abc import Sequence
 from decimal import Context, Decimal
 from fractions import Fraction
@@ -30,6 +31,17 @@ _DOUBTFUL = {
     "m/h": "mph or m/s",
 }
 
+_VALUE = r"(?P<value>-?\d[\d,]*(?:\.\d+)?)\s*(?P<source>[^\d\s?][^?]*?)"
+_TARGET = r"(?P<target>[^\d\s?.][^?]*?)"
+_POLITE = r"(?:(?:please|can you|could you)\s+)*"
+_ASKED = tuple(
+    re.compile(form, re.IGNORECASE)
+    for form in (
+        rf"{_POLITE}(?:convert|change|express|what(?:'s|\s+is|\s+are))?\s*{_VALUE}\s+(?:to|in|into|as)\s+{_TARGET}[\s?.]*",
+        rf"how (?:many|much)\s+{_TARGET}\s+(?:are|is)?\s*(?:there\s+)?(?:in|to)?\s*{_VALUE}[\s?.]*",
+    )
+)
+
 Number = Annotated[Any, WithJsonSchema({"type": "number"})]
 
 
@@ -38,7 +50,23 @@ def build(surroundings: Surroundings) -> Sequence[Tool]:
     return (convert_units,)
 
 
-@tool("none")
+def spelled(question: str) -> dict[str, str] | None:
+    """The arguments of a question that asks for nothing but a conversion, None for any other."""
+    text = question.strip() if len(question) <= 200 else ""
+    found = next((match for form in _ASKED if (match := form.fullmatch(text))), None)
+    if found is None:
+        return None
+    arguments = {"value": found["value"], "from_unit": found["source"].strip(), "to_unit": found["target"].strip()}
+    try:
+        if _unit(arguments["from_unit"]).dimension != _unit(arguments["to_unit"]).dimension:
+            return None
+        _number(arguments["value"])
+    except ToolError:
+        return None
+    return arguments
+
+
+@tool("none", spelled=spelled)
 def convert_units(value: Number, from_unit: str, to_unit: str) -> str:
     """Convert a value between units of length, mass, temperature, volume, area, speed, time, data, energy, power, pressure, angle
     or fuel consumption. Units: symbols or names, such as km, lb, °F, L, GiB, kWh, psi, mpg, L/100km."""

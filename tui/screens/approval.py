@@ -37,23 +37,19 @@ class ApprovalScreen(ModalScreen["Answer"]):
 
     def compose(self) -> ComposeResult:
         """What is wanted, by what, with which arguments, and the answers that may be given."""
-        wish, shown = self._wish, not approval.too_long(self._wish)
-        text = (
-            approval.arguments(wish)
-            if shown
-            else f"more than {approval.LIMIT:,} characters, too long to show: it can only be refused"
-        )
+        wish = self._wish
+        text = approval.call(wish)
         lines = text.count("\n") + 1
         with Vertical(id="dialog"):
             yield Static(approval.headline(wish), id="headline", markup=False)
             if wish.tainted:
                 yield Static(approval.TAINTED, id="tainted", markup=False)
             with VerticalScroll(id="arguments", can_focus=False) as box:
-                box.border_title = "arguments" if lines < 2 else f"arguments, {lines} lines"
+                box.border_title = "the call" if lines < 2 else f"the call, {lines} lines"
                 yield Static(text, markup=False)
             with Horizontal(id="answers"):
                 for choice, (label, answer) in CHOICES.items():
-                    if answer == "no" or (shown and not (answer == "always" and wish.tainted)):
+                    if not (answer == "always" and wish.tainted):
                         yield Button(label, id=choice, compact=True)
 
     def action_refuse(self) -> None:

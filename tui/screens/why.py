@@ -154,8 +154,8 @@ def _bar(value: object, style: str = "$text-accent") -> Content:
     if not isinstance(value, int | float) or not 0 <= value <= 1:
         return Content()
     filled = round(value * BAR)
-    rest = Content.styled("░" * (BAR - filled), MUTED)
-    return Content.assemble(Content.styled("█" * filled, style), rest, f" {value:.0%}")
+    rest = Content.styled("─" * (BAR - filled), MUTED)
+    return Content.assemble(Content.styled("━" * filled, style), rest, f" {value:.0%}")
 
 
 def _runner_up(second: Mapping[str, Any]) -> str:

@@ -223,8 +223,10 @@ class Conversation(Blocks):
         elif isinstance(item, Noted):
             running.answer.note(item.entry)
             running.phase = doing(item.entry)
+            running.answer.phase(running.phase)
         elif not running.turn.cancelled:
             running.phase = "waiting for your word"
+            running.answer.phase(running.phase)
             self._approvals.open(self.app, item)
 
     async def _begin(self, running: Running, started: "Started") -> None:

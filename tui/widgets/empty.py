@@ -1,4 +1,4 @@
-"""What a new chat shows instead of a transcript: which models were found, how to send, and three keys.
+"""What a new chat shows instead of a transcript: which models were found, how to send, and the first keys.
 
 It is complete without any of the findings, so nothing waits for them. Not covered: finding them (see `tui.survey`).
 """
@@ -13,6 +13,8 @@ from data.sanitise import one_line
 HINTS = (
     ("enter", "asks; ctrl+j breaks the line"),
     ("ctrl+l", "chooses another model"),
+    ("f2", "chooses the way of reasoning"),
+    ("@", "puts a file before the model"),
     ("ctrl+s", "finds earlier chats"),
     ("f1", "shows every key"),
 )

@@ -27,7 +27,9 @@ OPEN_ROWS: Final = 400
 """Lines of one opened text."""
 PREVIEW: Final = 300
 """Characters of arguments and result that a line may take before it is cut to the width."""
-_MARKS: Final = {"done": ("✓", ""), "failed": ("✗", "$text-error"), "started": ("…", "")}
+FAILED: Final = "$text-error not dim"
+STRANGE: Final = "$text-warning not dim"
+_MARKS: Final = {"done": ("✓", ""), "failed": ("✗", FAILED), "started": ("…", "")}
 
 Row = tuple[Content, int]
 """A line on the screen and the item that it belongs to, -1 for the head."""
@@ -139,7 +141,7 @@ def _line(item: Step | Call) -> Content:
     if item.result is not None:
         parts.append(f" → {one_line(item.result, PREVIEW)}" if not item.untrusted else " → ")
     if item.untrusted:
-        parts += [Content.styled("untrusted", "$text-warning"), f" {one_line(item.result or '', PREVIEW)}"]
+        parts += [Content.styled("untrusted", STRANGE), f" {one_line(item.result or '', PREVIEW)}"]
     return Content.assemble(*parts)
 
 
@@ -151,8 +153,8 @@ def _inside(item: Step | Call, width: int) -> list[Content]:
     if item.result is None:
         return lines
     kind = "failed" if item.failed else "result"
-    strangers = Content.styled(" · untrusted: text of a file or a server", "$text-warning") if item.untrusted else Content()
-    head = Content.assemble("    ", Content.styled(kind, "$text-error") if item.failed else kind, strangers)
+    strangers = Content.styled(" · untrusted: text of a file or a server", STRANGE) if item.untrusted else Content()
+    head = Content.assemble("    ", Content.styled(kind, FAILED) if item.failed else kind, strangers)
     return [*lines, head, *_indented(item.result, width)]
 
 
