@@ -21,6 +21,18 @@ from router.mode_features import Words, features, fit, top, users_words
 
 MODES = ("standard", "chain_of_thought", "multi_step", "agent")
 """The modes of a reading, in the order of its probabilities."""
+_SPOKEN = {
+    "cue": "speaks for {}",
+    "tool": "fits {}",
+    "like": "asks like “{}”",
+    "w": "says “{}”",
+    "word": "has words of “{}”",
+    "words": "has words of “{}”",
+    "first": "begins with “{}”",
+    "has": "has {}",
+    "numbers": "{} numbers or more",
+    "length": "{} words or more",
+}
 _FITTED = 200
 """Tools of others that are compared with a question, at most."""
 
@@ -125,6 +137,13 @@ def _shipped() -> ModeHead:
     except (OSError, UnicodeDecodeError) as error:
         raise PointsmanError(f"the mode head's weights cannot be read: {error}", "install pointsman again") from error
     return ModeHead.from_json(text)
+
+
+def spoken(feature: str) -> str:
+    """A feature's name in words: `cue:calculator` is "speaks for calculator"."""
+    kind, _, value = feature.partition(":")
+    form = _SPOKEN.get(kind)
+    return form.format(value) if form and value else feature.replace(":", " ")
 
 
 def _on_offer(cue: str, tools: Collection[str]) -> str:

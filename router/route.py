@@ -347,10 +347,12 @@ def _mode(draft: _Draft) -> tuple[str, str, str] | None:
     head = draft.snapshot.modes
     if "mode" in draft.fields or not _auto(draft.context) or head is None:
         return None
+    from router.mode_head import spoken
+
     draft.modes = found = head.read(draft.query, tools=draft.context.tools)
     tools = found.tools if found.mode == "agent" else ()
     written = draft.write("mode", mode=found.mode, tools=tools)
-    weighed = ", ".join(name for name, _ in found.features[:3])
+    weighed = ", ".join(spoken(name) for name, _ in found.features[:3])
     return ("mode", written, f"{found.mode.replace('_', ' ')} with {found.confidence:.0%}" + (f": {weighed}" if weighed else ""))
 
 

@@ -95,6 +95,7 @@ class Session:
         *,
         model: str | None = None,
         mode: str | None = None,
+        domain: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         fallback: bool = False,
     ) -> Iterator[Event]:
@@ -104,7 +105,9 @@ class Session:
             raise InputError(f"turn {question[-8:]} is not a question", "give the id of a question")
         history = self.store.log.turns(turn.conversation, leaf=turn.id)[:-1]
         system = self._system(turn.conversation)
-        decision, resolved = self._route(turn.message.content, history, Pins(model or "", mode or ""), turn.conversation)
+        decision, resolved = self._route(
+            turn.message.content, history, Pins(model or "", mode or "", domain or ""), turn.conversation
+        )
         request = self._request(resolved, messages_of(history, system, turn.message.content), overrides)
         begun = self.store.log.begin_again(turn.id, **_how(resolved, request, decision))
         yield from self._answer(begun, resolved, request, decision, history, fallback or not model)

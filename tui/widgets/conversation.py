@@ -284,7 +284,9 @@ class Conversation(Blocks):
             question = next(turn.id for turn in reversed(before) if turn.role == "user")
             answer = await self.transcript.begin_answer(self.model, replace=message.turn)
             pins = self._pins
-            ask = partial(session.again, question, model=pins.model or None, mode=pins.mode or None, fallback=True)
+            ask = partial(
+                session.again, question, model=pins.model or None, mode=pins.mode or None, domain=pins.domain or None, fallback=True
+            )
             self._start(Running(Turn(ask), answer, None, ""))
 
     @on(PathChanged)
