@@ -42,7 +42,7 @@ from router.situation import Pins
 
 RULES = "\n".join(
     f"""[[rule]]
-name = "rule {n}"
+name = "rule-{n}"
 priority = {n}
 when = 'keyword("word{n}", "two words {n}") and not regex("(?i)\\\\btest{n}\\\\b") and words < 40'
 domain = "d{n}"
@@ -62,7 +62,7 @@ def main() -> None:
         from export import embedded
 
         embedded.prepare_all(print)
-        os.environ["POINTSMAN_HOME"] = os.environ.get("POINTSMAN_HOME", folder)
+        os.environ.setdefault("POINTSMAN_HOME", folder)
         settings = config.load({"mode": "auto", "llamacpp.context": 2048})
         engines = Engines(settings)
         with open_store("sqlite://") as store:

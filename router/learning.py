@@ -151,7 +151,8 @@ class Versions:
         kept = self._json(head.version, "rows.json")
         golden = [(str(text), str(domain)) for text, domain in self._json(head.version, "golden.json")]
         info = self._json(head.version, "version.json")
-        rows = _joined(_labelled(kept), usable, head)
+        original = _labelled(kept)
+        rows = _joined(original, usable, head)
         before = _score(head, golden, encoder)
         name = self._next()
         words = tuple(head.spelling.others)
@@ -161,7 +162,8 @@ class Versions:
             why = f"the golden set fell from {before:.1%} to {after:.1%} of {len(golden)} rows"
             return Refused(head.version, before, after, why)
         note = f"refitted with {len(usable)} examples"
-        self._add(fitted, rows, golden, words, _described(name, note, fitted, rows, after, float(info["risk"])))
+        fitted = _without_texts(fitted, len(rows.train) - len(usable))
+        self._add(fitted, original, golden, words, _described(name, note, fitted, rows, after, float(info["risk"])))
         return Accepted(name, before, after)
 
     def refit_later(
@@ -319,6 +321,16 @@ def _joined(rows: Labelled, exemplars: Sequence[Exemplar], head: DomainHead) -> 
     said = {text for text, _ in added}
     kept = tuple(row for row in rows.train if row[0] not in said)
     return replace(rows, domain_of=domain_of, train=(*kept, *added))
+
+
+def _without_texts(head: DomainHead, own: int) -> DomainHead:
+    """The head without the examples' own words in it: what the user forgets in the log must not stay in a version.
+
+    own: rows that came before the examples.
+    """
+    kept = [at for at, one in enumerate(head.seeds) if int(one.id.removeprefix("seed-")) < own]
+    vectors = head.seed_vectors[kept] if head.seed_vectors is not None else None
+    return replace(head, seeds=tuple(head.seeds[at] for at in kept), seed_vectors=vectors)
 
 
 def _intent(one: Exemplar, head: DomainHead, domain_of: dict[str, str]) -> str:

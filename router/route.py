@@ -299,10 +299,12 @@ def _rules(draft: _Draft) -> tuple[str, str, str] | None:
 
 def _taught(draft: _Draft) -> tuple[str, str, str] | None:
     """The mode that the user said is right for this question, or for one that says the same."""
+    taught = draft.snapshot.taught
+    if not taught or not _auto(draft.context):
+        return None
     from router.taught import mode_of
 
-    taught = draft.snapshot.taught
-    found = mode_of(draft.query, taught, draft.encode) if taught and _auto(draft.context) else None
+    found = mode_of(draft.query, taught, draft.encode)
     if found is None:
         return None
     written = draft.write("taught", mode=found.mode)

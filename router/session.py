@@ -170,9 +170,10 @@ class Session:
     def _route(self, text: str, history: Sequence[Turn], pins: Pins, conversation: str) -> tuple[Decision, Resolved]:
         if pins.mode:
             modes.require(pins.mode)
-        offered = tuple(self.toolbox().tools) if (pins.mode or self.settings.mode) == "auto" else ()
+        auto = (pins.mode or self.settings.mode) == "auto"
+        offered = tuple(self.toolbox().tools) if auto else ()
         context = self.situation.context(text, history, pins, conversation, offered)
-        snapshot = self.situation.snapshot()
+        snapshot = self.situation.snapshot(auto)
         decision = decide(text, context, snapshot, self.situation.encode if snapshot.domains or snapshot.taught else None)
         if snapshot.fault:
             decision = replace(decision, stages=(Stage("snapshot", "", snapshot.fault), *decision.stages))

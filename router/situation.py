@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from router.encoder import Encoder
     from router.exemplars import Exemplar
     from router.learning import Accepted, Refused, Versions
-    from router.rules import RulesFile
+    from router.mode_head import ModeHead
+    from router.rules import Rules, RulesFile
     from router.taught import TaughtMode
 
 _log = logging.getLogger(__name__)
@@ -80,18 +81,16 @@ class Situation:
             self._encoder = encoder(self._engines)
         return self._encoder
 
-    def snapshot(self) -> Snapshot:
-        """Everything learned, as it is now. A fault in a file is stated in `fault`; what was good before stays in force."""
-        from router.mode_head import ModeHead
-        from router.rules import RulesFile
+    def snapshot(self, auto: bool = True) -> Snapshot:
+        """Everything learned, as it is now; the mode head only where `auto` needs it, since most questions do not.
 
+        A fault in a file is stated in `fault`; what was good before stays in force.
+        """
         with self._lock:
-            if self._rules is None:
-                self._rules = RulesFile()
-            rules, fault = self._rules.current()
+            rules, fault = self._rules_now()
             taught = self._store.routing.exemplars()
             version = self.versions.name() if self._learned() else ""
-            key = (id(rules), fault, version, tuple(one.id for one in taught))
+            key = (id(rules), fault, version, tuple(one.id for one in taught), auto)
             if self._snapshot is not None and self._snapshot[0] == key:
                 return self._snapshot[1]
             domains, other = self._heads(taught) if version or taught else (None, "")
@@ -99,7 +98,7 @@ class Situation:
                 version=version,
                 rules=rules,
                 domains=domains,
-                modes=ModeHead.load(),
+                modes=_mode_head() if auto else None,
                 taught=self._modes(taught),
                 fault="; ".join(filter(None, (fault, other))),
             )
@@ -154,6 +153,16 @@ class Situation:
         head = self.snapshot().domains
         return sorted({*(head.domains if head else ()), *self.settings.router.models})
 
+    def _rules_now(self) -> "tuple[Rules | None, str]":
+        """The user's rules, and what is wrong with their file; without a file there is nothing to import."""
+        if self._rules is None:
+            if not (paths.config_dir() / "rules.toml").exists():
+                return None, ""
+            from router.rules import RulesFile
+
+            self._rules = RulesFile()
+        return self._rules.current()
+
     def _learned(self) -> bool:
         return (paths.data_dir() / "router").is_dir()
 
@@ -196,6 +205,12 @@ class Situation:
         if standing.context_tokens and size >= standing.context_tokens:  # fewer bytes than that always fit
             tokens = self._engines.get(engine).count(model, messages) or int(TOKENS_PER_CHAR * size)
         return Candidate(reference, obstacle or standing.why_not, standing.loaded, standing.load_s, standing.context_tokens, tokens)
+
+
+def _mode_head() -> "ModeHead":
+    from router.mode_head import ModeHead
+
+    return ModeHead.load()
 
 
 def _labelled(taught: Sequence[Taught]) -> "list[Exemplar]":

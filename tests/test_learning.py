@@ -84,6 +84,15 @@ def test_a_refit_is_a_new_version_and_can_be_undone(versions: Versions) -> None:
         versions.undo()
 
 
+def test_a_version_does_not_keep_the_words_of_corrections(versions: Versions) -> None:
+    said = [*corrections(), Exemplar("zanzibar quokka itinerary please", "travel")]
+    versions.refit(said, routing_data.encoder())
+    written = b"".join(path.read_bytes() for path in (versions.folder / "v0002").iterdir())
+    assert b"quokka" not in written
+    again = versions.refit(said, routing_data.encoder())
+    assert isinstance(again, Accepted) and versions.name() == "v0003"
+
+
 def test_the_golden_set_is_handed_on_unchanged(versions: Versions) -> None:
     before = versions.golden()
     versions.refit(corrections(), routing_data.encoder())

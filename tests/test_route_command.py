@@ -6,6 +6,7 @@ import pytest
 from command_line import run
 
 from data import config, paths
+from data.store import open_store
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +73,15 @@ def test_contradictory_rules_are_told_with_both_lines_and_the_default_answers():
     found = json.loads(run("route", "--json", "a cup of tea").out)
     assert found["mode"] == config.load().mode
     assert ":1:" in found["stages"][0]["evidence"] and "5" in found["stages"][0]["evidence"]
+
+
+def test_undo_takes_the_newest_correction_back_then_has_nothing_left():
+    run("ask", "--mode", "auto", "tell me a joke")
+    with open_store() as store:
+        store.routing.teach("tell me a joke", mode="multi_step")
+        store.routing.teach("tell me another", mode="agent")
+    assert json.loads(run("route", "--json", "tell me a joke", "--mode", "auto").out)["mode"] == "multi_step"
+    assert "tell me another" in run("router", "undo").out
+    assert json.loads(run("router", "undo", "--json").out)["undone"].startswith("correction ")
+    assert json.loads(run("route", "--json", "tell me a joke", "--mode", "auto").out)["mode"] == "standard"
+    run("router", "undo").refused("no version of the router")

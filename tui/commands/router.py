@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from data.sanitise import one_line
 from tui import output
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ HELP = """Train, measure, test or undo what the router has learned.
   pointsman router train --data questions.csv        columns text and label
   pointsman router eval --data FOLDER --test FILE    beside three baselines
   pointsman router test                              your rules, and slips of the finger
-  pointsman router undo                              back to the version before
+  pointsman router undo                              takes the newest correction or version back
 """
 FLIPS = 200
 """Golden rows on which slips are tried."""
@@ -118,16 +119,26 @@ def test(no_encoder: bool, as_json: bool) -> None:
 @command.command()
 @_json
 def undo(as_json: bool) -> None:
-    """Go back to the version before."""
+    """Take back the newest thing learned: a corrected route, or a version."""
     from router.learning import Versions
+    from tui import opening
 
     versions = Versions()
-    before = versions.name()
-    now = versions.undo()
+    made = next((one.made for one in versions.history() if one.current), 0.0)
+    with opening.store(_settings().store.url) as store:
+        newest = next(iter(reversed(store.routing.exemplars())), None)
+        if newest and newest.at.timestamp() > made:
+            store.routing.withdraw(newest.id)
+            right = " and ".join(filter(None, (newest.domain, newest.mode.replace("_", " "))))
+            before, said = f"correction {newest.id}", f"no longer: {one_line(newest.text, 60)!r} goes to {right}"
+        else:
+            before = versions.name()
+            now = versions.undo()
+            said = f"version {before} is undone; {f'{now} is in force' if now else 'nothing learned is in force'}"
     if as_json:
-        output.as_json({"undone": before, "version": now})
+        output.as_json({"undone": before, "version": versions.name()})
     else:
-        output.line(f"version {before} is undone; {f'{now} is in force' if now else 'nothing learned is in force'}")
+        output.line(said)
 
 
 @command.command()
