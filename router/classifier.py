@@ -157,7 +157,7 @@ class DomainHead:
         """Ask as many heads as the text needs."""
         mended = (self.wider or self.spelling).mend(text)
         found = grams(mended)
-        if not len(found.hashes):
+        if not len(found.hashes) or not any(char.isalnum() for char in mended):
             return Seen("", found, None, None, None, None, None, (), "")
         logits = reading = gate = vector = None
         heads: tuple[str, ...] = ()

@@ -2,9 +2,11 @@
 
 `Taught` is a kernel ridge regression (Saunders et al. 1998) from texts to domains over exp(b (cosine - 1)) of sentence vectors
 plus a share of the cosine of their n-grams: with 5 to 20 examples a domain it is ahead of logistic regression, nearest
-neighbours, LDA and whitening (docs/experiments.md). Its leave-one-out answers come from the same matrix (Cawley and Talbot 2004)
-and set its temperature. The name of a domain is one more example of it. Beside trained heads, some of their own training texts
-stand in it for the other domains. Without the sentence encoder the n-grams alone decide. Not covered: where examples are kept.
+neighbours, LDA and whitening (docs/experiments.md). The encoder's own cosine with a domain's nearest examples is added to its
+answer, because the regression is too smooth near them. Its leave-one-out answers come from the same matrix (Cawley and Talbot
+2004) and set its temperature. The name of a domain is one more example of it. Beside trained heads, some of their own training
+texts stand in it for the other domains. Without the sentence encoder the n-grams alone decide. Not covered: where examples are
+kept.
 """
 
 from collections.abc import Sequence
@@ -24,6 +26,10 @@ SHARPNESS = 2.0
 SPARSE_SHARE = 0.2
 """Of the n-grams' cosine beside the vectors' kernel."""
 RIDGE = 0.06
+NEARBY = 0.5
+"""Weight of the likeness to a domain's nearest examples beside the regression's answer."""
+BLUR = 0.04
+"""Difference of cosines that still counts as equally near."""
 NEAR, SAME = 0.8, 0.95
 """Cosines of sentence vectors between which a correction gains force, from none to all."""
 FAR = 0.3
@@ -58,12 +64,14 @@ class Verdict:
 class Taught:
     """Examples and what was computed from them.
 
-    vectors: (examples, dimensions), or (examples, 0) without an encoder. own: dimensions of the encoder's own vector.
-    answers: two solutions, (2, examples, domains): by n-grams alone, and with vectors. temperatures: one for each. reach: the
-    cosine below which a text is unlike all examples, for each. `real` of the examples are the user's, the others stand for domains.
+    labels: each example's place in `domains`. vectors: (examples, dimensions), or (examples, 0) without an encoder. own:
+    dimensions of the encoder's own vector. answers: two solutions, (2, examples, domains): by n-grams alone, and with vectors.
+    temperatures: one for each. reach: the cosine below which a text is unlike all examples, for each. `real` of the examples are
+    the user's, the others stand for domains.
     """
 
     domains: tuple[str, ...]
+    labels: NDArray[np.int64]
     exemplars: tuple[Exemplar, ...]
     real: int
     vectors: Floats
@@ -78,10 +86,12 @@ class Taught:
         """The verdict on one text; without `vector` by its n-grams."""
         likeness = self.likeness(found, None)
         kernel, by = np.float32(SPARSE_SHARE) * likeness, 0
+        answer = kernel @ self.answers[0]
         if self.sees(vector) and vector is not None:
             kernel, by = kernel + _kernel(self.vectors @ _unit(vector)), 1
             likeness = self.likeness(found, vector)
-        probabilities = softmax(kernel @ self.answers[by] / np.float32(self.temperatures[by]))
+            answer = kernel @ self.answers[1] + _nearby(likeness, self.labels, len(self.domains))
+        probabilities = softmax(answer / np.float32(self.temperatures[by]))
         mine = likeness[: self.real]
         nearest = int(mine.argmax()) if self.real else -1
         return Verdict(probabilities, nearest, float(mine[nearest]) if self.real else 0.0)
@@ -121,15 +131,18 @@ def teach(examples: Sequence[Exemplar], mended: Sequence[str], vectors: Floats |
     near = block @ block.T
     labels = np.array([domains.index(one.domain) for one in examples])
     sparse = np.float32(SPARSE_SHARE) * near
-    solved = [_solve(sparse, labels, len(domains))] * 2
+    solved = [_solve(sparse, labels, len(domains), np.zeros(1, np.float32))] * 2
     joined, cosines = np.zeros((len(examples), 0), np.float32), near
     if vectors is not None:
         joined = np.stack([_unit(one) for one in vectors])
-        solved[1] = _solve(sparse + _kernel(joined @ joined.T), labels, len(domains))
         mine = np.stack([_unit(one[:own]) for one in joined])
         cosines = mine @ mine.T
+        others = np.where(np.eye(len(cosines), dtype=bool), -np.inf, cosines).astype(np.float32)
+        beside = _nearby(others, labels, len(domains))
+        solved[1] = _solve(sparse + _kernel(joined @ joined.T), labels, len(domains), beside)
     return Taught(
         domains,
+        labels,
         tuple(examples),
         real,
         joined,
@@ -152,12 +165,21 @@ def _kernel(cosines: Floats) -> Floats:
     return found
 
 
-def _solve(kernel: Floats, labels: NDArray[np.int64], domains: int) -> tuple[Floats, float]:
-    """Coefficients (examples, domains), and the temperature that makes the leave-one-out answers likeliest."""
+def _nearby(cosines: Floats, labels: NDArray[np.int64], domains: int) -> Floats:
+    """What the nearest examples add to each domain's answer: a soft maximum of the cosines (..., examples), (..., domains)."""
+    members = np.eye(domains, dtype=np.float32)[labels]
+    near: Floats = np.exp((cosines - 1) / np.float32(BLUR)) @ members
+    found: Floats = np.float32(NEARBY * BLUR) * np.log(near + np.float32(1e-12))
+    return found
+
+
+def _solve(kernel: Floats, labels: NDArray[np.int64], domains: int, beside: Floats) -> tuple[Floats, float]:
+    """Coefficients (examples, domains), and the temperature that makes the leave-one-out answers, with what is added to them,
+    likeliest."""
     targets = np.eye(domains)[labels] - 1 / domains
     inverse = np.linalg.inv(kernel.astype(np.float64) + RIDGE * np.eye(len(kernel)))
     answers = inverse @ targets
-    left_out = (targets - answers / np.diag(inverse)[:, None]).astype(np.float32)
+    left_out = (targets - answers / np.diag(inverse)[:, None] + beside).astype(np.float32)
     return answers.astype(np.float32), float(np.clip(temperature(left_out, labels), COLDEST, 1.0))
 
 

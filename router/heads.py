@@ -15,6 +15,12 @@ from router.linear import Floats, Linear, logsumexp, softmax
 
 SPARSE_SHARE = 0.3
 """Of the sparse head's logits in the mix (measured: docs/experiments.md)."""
+PAIRS_SHARE = 0.5
+"""What the pairs take from the weight of the dense head's linear part."""
+PRODUCTS = 1.25
+"""Weight of the products beside the axes' own values."""
+PAIRS_SCALE = 6.0
+"""Brings scores of about 0 to 1 to the size of logits; up to 36 the accuracy is the same, and at 6 the log loss is least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +57,40 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
+class Pairs:
+    """Scores from the principal axes of sentence vectors and the products of each two of them: a quadratic kernel machine
+    written out, which tells close intents of one subject better apart than a linear head. axes: (dimensions, count);
+    weights: (count + count (count + 1) / 2, intents)."""
+
+    axes: Floats
+    weights: Floats
+
+    def scores(self, centred: Floats) -> Floats:
+        """Of vectors less the training mean, shape (..., dimensions), about 0 to 1, shape (..., intents)."""
+        return self.features(centred) @ self.weights
+
+    def features(self, centred: Floats) -> Floats:
+        """The axes' values, then their products."""
+        along = (centred / np.maximum(np.linalg.norm(centred, axis=-1, keepdims=True), 1e-9)) @ self.axes
+        first, second = np.triu_indices(self.axes.shape[1])
+        products = along[..., first] * along[..., second] * np.where(first == second, 1.0, np.sqrt(2.0)).astype(np.float32)
+        found: Floats = np.concatenate([along, np.float32(PRODUCTS) * products], axis=-1)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Dense:
     """A head over sentence vectors, those of layers included.
 
     mean, scale: of the training vectors' dimensions. centroids: of the intents' own vectors, length 1, (intents, own).
+    pairs: where held-out rows showed that they help.
     """
 
     mean: Floats
     scale: Floats
     head: Linear
     centroids: Floats
+    pairs: Pairs | None = None
 
     @property
     def own(self) -> int:
@@ -73,7 +103,12 @@ class Dense:
 
     def logits(self, vectors: Floats) -> Floats:
         """Of vectors of shape (..., dimensions), shape (..., intents)."""
-        return self.head.dense((vectors - self.mean) / self.scale)
+        centred = vectors - self.mean
+        linear = self.head.dense(centred / self.scale)
+        if self.pairs is None:
+            return linear
+        both: Floats = np.float32(1 - PAIRS_SHARE) * linear + np.float32(PAIRS_SCALE) * self.pairs.scores(centred)
+        return both
 
     def nearness(self, vectors: Floats) -> Floats:
         """Cosine with the nearest intent's centroid."""

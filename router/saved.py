@@ -18,7 +18,7 @@ from data.errors import ModelInvalid
 from router.classifier import DomainHead
 from router.exemplars import Exemplar
 from router.features import Vocabulary
-from router.heads import Dense, Detector, Gate, Trained
+from router.heads import Dense, Detector, Gate, Pairs, Trained
 from router.linear import Linear
 from router.spelling import Spelling
 
@@ -55,6 +55,8 @@ def save(head: DomainHead, folder: Path) -> None:
             dense = trained.dense
             arrays |= {"mean": dense.mean, "scale": dense.scale, "centroids": dense.centroids}
             arrays |= {"dense": dense.head.weights, "dense_bias": dense.head.bias}
+            if dense.pairs is not None:
+                arrays |= {"pairs": dense.pairs.weights, "pairs_axes": dense.pairs.axes}
     with paths.replacing(folder / "head.npz") as file:
         np.savez(file, **arrays)
     with paths.replacing(folder / "head.json") as file:
@@ -88,7 +90,8 @@ def _head(described: dict[str, Any], arrays: dict[str, Any]) -> DomainHead:
         if "mixed_gate" in described:
             gate = _gate_in(described["mixed_gate"], "mixed_gate", arrays)
             head = Linear(arrays["dense"], arrays["dense_bias"])
-            dense = Dense(arrays["mean"], arrays["scale"], head, arrays["centroids"])
+            pairs = Pairs(arrays["pairs_axes"], arrays["pairs"]) if "pairs" in arrays else None
+            dense = Dense(arrays["mean"], arrays["scale"], head, arrays["centroids"], pairs)
         trained = Trained(
             tuple(map(str, described["intents"])),
             arrays["groups"],
@@ -126,6 +129,13 @@ def _check(head: DomainHead, folder: Path) -> None:
             len(dense.centroids) == intents and dense.own <= len(dense.mean),
             bool(np.isfinite(dense.head.weights).all()),
         ]
+        if (pairs := dense.pairs) is not None:
+            axes = pairs.axes.shape[1]
+            right += [
+                len(pairs.axes) == len(dense.mean),
+                pairs.weights.shape == (axes + axes * (axes + 1) // 2, intents),
+                bool(np.isfinite(pairs.weights).all()),
+            ]
     if not all(right):
         raise ModelInvalid(f"the router's version in {folder} is damaged: its parts do not fit together", FIX)
 

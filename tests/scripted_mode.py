@@ -45,4 +45,4 @@ def play(monkeypatch: pytest.MonkeyPatch, script: Callable[[], Iterator[Event]])
 
 def unlearned(monkeypatch: pytest.MonkeyPatch, **learned: Any) -> None:
     """A router that has learned nothing, so that no test depends on what the shipped heads say."""
-    monkeypatch.setattr("router.situation.Situation.snapshot", lambda self: Snapshot(**learned))
+    monkeypatch.setattr("router.situation.Situation.snapshot", lambda self, auto=True: Snapshot(**learned))

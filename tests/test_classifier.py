@@ -12,8 +12,10 @@ from data.errors import ModelInvalid, ModelMissing
 from router.classifier import DomainHead
 from router.encoder import Encoder, shortened
 from router.features import grams, normalise, vocabulary
+from router.heads import Dense, Pairs
+from router.linear import Linear, one_hot
 from router.spelling import Spelling, learnt
-from router.training import train_head
+from router.training import _pairs, _without_idle_pairs, train_head
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +192,49 @@ def test_parts_that_do_not_fit_together_are_refused(head: DomainHead, tmp_path) 
         arrays = {name: file[name] for name in file.files}
     arrays["sparse"] = arrays["sparse"][:-1]
     np.savez(tmp_path / "head.npz", **arrays)
+    with pytest.raises(ModelInvalid, match="do not fit together"):
+        DomainHead.load(tmp_path)
+
+
+def interlocked() -> tuple[np.ndarray, np.ndarray]:
+    """Vectors whose label is the sign of the product of two dimensions: no linear head tells them apart."""
+    vectors = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
+    return vectors, (vectors[:, 0] * vectors[:, 1] > 0).astype(np.int64)
+
+
+def test_pairs_learn_what_no_linear_head_can() -> None:
+    vectors, labels = interlocked()
+    mean = vectors[:300].mean(axis=0)
+    pairs = _pairs(vectors[:300] - mean, one_hot(labels[:300], 2))
+    scores = pairs.scores(vectors[300:] - mean)
+    assert (scores.argmax(axis=1) == labels[300:]).mean() > 0.8
+    assert np.allclose(pairs.scores(vectors[300] - mean), scores[0], atol=1e-5)
+
+
+def test_pairs_are_kept_only_where_held_out_rows_gain_by_them() -> None:
+    vectors, labels = interlocked()
+    mean, scale = vectors.mean(axis=0), vectors.std(axis=0)
+    linear = Linear(np.zeros((6, 2), np.float32), np.zeros(2, np.float32))
+    pairs = _pairs(vectors[:300] - mean, one_hot(labels[:300], 2))
+    dense = Dense(mean, scale, linear, np.eye(2, 6, dtype=np.float32), pairs)
+    held = (np.zeros((100, 2), np.float32), vectors[300:])
+    assert _without_idle_pairs(dense, *held, labels[300:]).pairs is pairs
+    assert _without_idle_pairs(dense, *held, labels[200:300]).pairs is None
+
+
+def test_a_saved_head_keeps_its_pairs_and_refuses_strange_ones(head: DomainHead, tmp_path) -> None:
+    assert head.trained is not None and head.trained.dense is not None and head.trained.dense.pairs is None
+    dense, intents = head.trained.dense, len(head.trained.intents)
+    axes = np.eye(len(dense.mean), 3, dtype=np.float32)
+    paired = replace(dense, pairs=Pairs(axes, np.full((9, intents), 0.5, np.float32)))
+    replace(head, trained=replace(head.trained, dense=paired)).save(tmp_path)
+    again = DomainHead.load(tmp_path).trained
+    assert again is not None and again.dense is not None
+    vector = routing_data.encoder()("play some jazz music")
+    assert np.allclose(again.dense.logits(vector), paired.logits(vector), atol=1e-5)
+    with np.load(tmp_path / "head.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    np.savez(tmp_path / "head.npz", **(arrays | {"pairs_axes": axes[:, :2]}))
     with pytest.raises(ModelInvalid, match="do not fit together"):
         DomainHead.load(tmp_path)
 

@@ -7,6 +7,7 @@ import routing_data
 from data.errors import InputError, ModelMissing
 from router.classifier import DomainHead, from_exemplars
 from router.exemplars import MOST, Exemplar, teach
+from router.features import grams
 from router.training import train_head
 
 GARDEN = [
@@ -152,13 +153,23 @@ def test_leave_one_out_answers_are_those_of_heads_fitted_without_the_row() -> No
     points = source.normal(size=(12, 3))
     kernel = np.exp(-((points[:, None] - points[None]) ** 2).sum(-1)).astype(np.float32)
     labels = np.arange(12) % 3
-    answers, _ = _solve(kernel, labels, 3)
+    answers, _ = _solve(kernel, labels, 3, np.zeros(1, np.float32))
     inverse = np.linalg.inv(kernel.astype(np.float64) + RIDGE * np.eye(12))
     targets = np.eye(3)[labels] - 1 / 3
     quick = targets - answers / np.diag(inverse)[:, None]
     kept = np.arange(12) != 4
     slow = kernel[4, kept] @ np.linalg.solve(kernel[np.ix_(kept, kept)] + RIDGE * np.eye(11), targets[kept])
     assert np.allclose(quick[4], slow, atol=1e-4)
+
+
+def test_the_nearest_example_counts_beside_the_many() -> None:
+    many = np.array([[1.0, 0.0, 0.05 * at] for at in range(-4, 5)], np.float32)
+    vectors = np.concatenate([many, [[0.6, 0.8, 0.0]]]).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    examples = [Exemplar(f"word{at}", "many" if at < 9 else "one", source="seed") for at in range(10)]
+    taught = teach(examples, [one.text for one in examples], vectors, real=10, own=3)
+    assert taught.ask(grams("nothing known"), vectors[9]).probabilities.argmax() == taught.domains.index("one")
+    assert taught.ask(grams("nothing known"), vectors[4]).probabilities.argmax() == taught.domains.index("many")
 
 
 def test_teaching_needs_no_vectors() -> None:

@@ -80,7 +80,10 @@ def allowed(folders: Sequence[str]) -> tuple[Allowed, ...]:
         if not folder.strip() or "\0" in folder:
             raise SettingsError(f"tools.folders holds {folder!r}, which is no folder", "name folders like ~/notes")
         written = Path(os.path.abspath(os.path.expanduser(folder)))  # abspath also takes "." and ".." out
-        real = Path(os.path.realpath(written.parent)) / written.name if written.name else written
+        try:
+            real = Path(os.path.realpath(written.parent)) / written.name if written.name else written
+        except OSError:  # replaced while it was looked at: as it is written it is opened without following links
+            real = written
         found.append(Allowed(written, real))
     return tuple(found)
 

@@ -73,7 +73,7 @@ class Embedder:
         if texts and not (np.isfinite(lengths).all() and lengths.all()):
             raise ModelInvalid(f"{self._model.path} computes vectors that are not numbers", "download or convert it again")
         found /= np.maximum(lengths, np.finfo(np.float32).tiny)
-        return found.reshape(len(texts), -1)
+        return found.reshape(len(texts), found.shape[1] * found.shape[2])
 
     def close(self) -> None:
         """Free the context. Safe to call twice."""
