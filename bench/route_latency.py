@@ -6,8 +6,9 @@ DIR is laid out like clinc150 (POINTSMAN_DATASETS/clinc150 unless given). The he
 questions are validation and out-of-scope rows in turn. "decide" is the whole decision as `Session.ask` makes it, the sentence
 encoder included wherever it is asked; "rules and policy" has no learned head. semantic-router gets the same encoder (through
 the same llama.cpp engine, no cache), the same training rows as utterances, and its own calibration; it is measured where it can
-be imported. The two take turns question by question, each first in half of them. "under load" means that the embedded chat model
-writes at the same time, in this process, with as many threads as there are cores.
+be imported. They take turns round by round, not question by question: a matrix library's threads spin on after a call, and one
+subject would pay for the other. "decoding" means that the embedded chat model writes at the same time, in this process, with as
+many threads as there are cores.
 """
 
 import argparse
@@ -99,9 +100,8 @@ def measure(session: Session, found: Labelled, options: argparse.Namespace) -> l
             right = dict.fromkeys(subjects, 0)
             for turn in range(options.rounds):
                 encode = encoder(session.engines)  # a cache of its own, so that every question is new in every round
-                for number, (text, domain) in enumerate(questions):
-                    names = list(subjects) if (number + turn) % 2 else list(reversed(subjects))
-                    for name in names:
+                for name in list(subjects) if turn % 2 else list(reversed(subjects)):
+                    for text, domain in questions:
                         started = time.perf_counter()
                         said = subjects[name](text)
                         times[name].append((time.perf_counter() - started) * 1000)

@@ -9,8 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import harness
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bench import harness
 from data.config import Settings
 from router import evaluation, labelled
 from router.encoder import encoder

@@ -25,6 +25,11 @@ def golden(request, home) -> Path:
     return file
 
 
+def golden_revision(file: Path) -> str:
+    """The revision that wrote the database, which its backup from before the upgrade names; else its own."""
+    return next((path.name.split(".")[-2] for path in file.parent.glob("*.backup")), "0003")
+
+
 def schema(connection):
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     return {
@@ -76,3 +81,25 @@ def test_a_released_revision_makes_the_schema_it_made_when_it_was_released(golde
     assert schema(fresh) == schema(released)
     fresh.close()
     released.close()
+
+
+def test_what_later_revisions_added_is_there_or_empty(golden):
+    with open_store() as store:
+        answer = store.log.turns("01a1f8ff0363752990cecdc1caa40137", "01a1f8ff0367760facbbc4e924ff779c")[-1].inference
+        if golden_revision(golden) < "0003":
+            assert (answer.trace, store.routing.exemplars(), store.documents.all()) == ((), [], [])
+            return
+        assert list(answer.trace) == [{"call": {"arguments": {"up": "Weiche"}, "name": "look"}}]
+        (taught,) = store.routing.exemplars()
+        assert (taught.text, taught.domain, taught.mode, taught.inference) == (
+            "Wie heißt das?\nIn one word.",
+            "trains",
+            "standard",
+            answer.id,
+        )
+        (tested,) = store.routing.evaluations()
+        assert (tested.model, tested.pairs, tested.lower) == ("ollama/tuned", 120, 0.0625)
+        (kept,) = store.documents.all()
+        assert kept.source.name == "points.md"
+        (chunk,) = store.documents.chunks(store.documents.ranked("who sets points"))
+        assert chunk.piece.heading == "Points"
