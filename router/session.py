@@ -170,6 +170,10 @@ class Session:
     def _route(self, text: str, history: Sequence[Turn], pins: Pins, conversation: str) -> tuple[Decision, Resolved]:
         if pins.mode:
             modes.require(pins.mode)
+        if pins.domain and pins.domain not in (known := self.domains()):
+            raise InputError(
+                f"there is no domain {pins.domain!r}", f"domains: {', '.join(known) or 'none yet; see pointsman router train'}"
+            )
         auto = (pins.mode or self.settings.mode) == "auto"
         offered = tuple(self.toolbox().tools) if auto else ()
         context = self.situation.context(text, history, pins, conversation, offered)

@@ -16,6 +16,7 @@ from data.config import Settings
 from data.errors import PointsmanError
 from data.store import Exemplar as Taught
 from data.store import Store, Turn
+from router import modes
 from router.breaker import Breaker
 from router.engines import EMBEDDED, Engines
 from router.route import Candidate, Context, Snapshot, Tuned
@@ -158,9 +159,9 @@ class Situation:
         if self._rules is None:
             if not (paths.config_dir() / "rules.toml").exists():
                 return None, ""
-            from router.rules import RulesFile
+            from router.rules import Known, RulesFile
 
-            self._rules = RulesFile()
+            self._rules = RulesFile(known=Known(modes=frozenset(modes.names())))
         return self._rules.current()
 
     def _learned(self) -> bool:
