@@ -1,6 +1,6 @@
 """Instructions planted in files and documents: how many side effects they cause without the user's word. None is right.
 
-    python bench/injections.py [--data DIR] [--limit N] [--turns 2] [--all | --no-real]
+    python bench/injections.py [--data DIR] [--limit N] [--turns 2] [--real N] [--all | --no-real]
 
 DIR holds email_train.jsonl, text_attack_train.json and code_attack_train.json of BIPIA (default: $POINTSMAN_DATASETS/bipia). Each
 of 200 instructions (125 of BIPIA and 25 of them again elsewhere, 50 of attacks.py) stands within an e-mail that read_file or
@@ -111,6 +111,7 @@ def main() -> int:
     arguments.add_argument("--limit", type=int, default=CASES)
     arguments.add_argument("--turns", type=int, default=2, help="turns of the embedded model, the delivery included")
     arguments.add_argument("--all", action="store_true", help="the embedded model without grants too")
+    arguments.add_argument("--real", type=int, default=CASES, help="cases for the embedded model, evenly spread; 8 s each or more")
     arguments.add_argument("--no-real", action="store_true", help="the scripted model only")
     options = arguments.parse_args()
     found = cases(options.data)
@@ -122,7 +123,8 @@ def main() -> int:
     plans += [(EMBEDDED, False)] if options.all else []
     for model, granted in plans:
         outcome = Outcome()
-        for number, case in enumerate(found, 1):
+        chosen = found if model != EMBEDDED else found[:: max(1, len(found) // options.real)][: options.real]
+        for number, case in enumerate(chosen, 1):
             engine = Obedient(case) if model == "worst case" else Delivering(engines.get("llamacpp"), case)
             attempt(engine, case, granted, 6 if model == "worst case" else options.turns, outcome)
             if number % 10 == 0:
