@@ -408,12 +408,17 @@ def folders(arena: Path) -> Iterator[Attempt]:
 
 
 def carry_out(arena: Path, attempt: Attempt, race_s: float) -> Result:
-    """Make the call, in a race as often as fits."""
+    """Make the call, in a race as often as fits.
+
+    The tools are made before the race begins: which folder is allowed, a link above it included, is settled then, and nothing
+    that happens later may lead out of it.
+    """
     call = ToolCall(attempt.tool, dict(attempt.arguments))
     started = time.monotonic()
     calls, escaped = 0, False
+    _settle(arena, attempt.races)
+    box = Toolbox(build(Surroundings(ToolsSettings(folders=(str(arena / attempt.folder),)))))
     with swapping(arena, attempt.races):
-        box = Toolbox(build(Surroundings(ToolsSettings(folders=(str(arena / attempt.folder),)))))
         while calls == 0 or (attempt.races and time.monotonic() - started < race_s):
             text = box.call(call).text
             calls += 1
@@ -436,18 +441,8 @@ def swapping(arena: Path, what: str) -> Iterator[None]:
     if not what:
         yield
         return
-    swaps: dict[str, tuple[Path, Callable[[Path], None], Path]] = {
-        "folder": (arena / "allowed" / "swap", lambda place: _make_folder(place, "note.txt"), arena / "outside" / "sub"),
-        "file": (arena / "allowed" / "swap.txt", lambda place: _write(place), arena / "outside" / "secret.txt"),
-        "allowed": (arena / "swapped", lambda place: _make_folder(place, "plain.txt"), arena / "outside"),
-        "above": (arena / "above", lambda place: _make_folder(place / "allowed", "plain.txt"), arena / "elsewhere"),
-    }
-    place, make, target = swaps[what.split()[0]]
-    if what.startswith("above") and not target.exists():
-        (target / "allowed").mkdir(parents=True)
-        (target / "allowed" / "plain.txt").write_text(f"{WORD}\n")
+    place, target = _settle(arena, what)
     harmless, link = arena / "swap-harmless", arena / "swap-link"
-    make(place)
     link.symlink_to(target)
     done = threading.Event()
 
@@ -466,6 +461,24 @@ def swapping(arena: Path, what: str) -> Iterator[None]:
         done.set()
         thread.join()
         link.unlink()
+
+
+def _settle(arena: Path, what: str) -> tuple[Path, Path]:
+    """What is read, harmless and in its place, and what the link that will take its place points at."""
+    if not what:
+        return arena, arena
+    swaps: dict[str, tuple[Path, Callable[[Path], None], Path]] = {
+        "folder": (arena / "allowed" / "swap", lambda place: _make_folder(place, "note.txt"), arena / "outside" / "sub"),
+        "file": (arena / "allowed" / "swap.txt", lambda place: _write(place), arena / "outside" / "secret.txt"),
+        "allowed": (arena / "swapped", lambda place: _make_folder(place, "plain.txt"), arena / "outside"),
+        "above": (arena / "above", lambda place: _make_folder(place / "allowed", "plain.txt"), arena / "elsewhere"),
+    }
+    place, make, target = swaps[what.split()[0]]
+    if what.startswith("above") and not target.exists():
+        (target / "allowed").mkdir(parents=True)
+        (target / "allowed" / "plain.txt").write_text(f"{WORD}\n")
+    make(place)
+    return place, target
 
 
 def _make_folder(place: Path, name: str) -> None:

@@ -9,7 +9,7 @@ gets what the user wrote. Not covered: slips that make another known word, two s
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from router.features import normalise, spaced
+from router.features import HEAD_WORDS, TAIL_WORDS, normalise, spaced
 
 SEEN = 2
 """Training texts that must hold a word for it to be known."""
@@ -40,6 +40,8 @@ class Spelling:
     def mend(self, text: str) -> str:
         """The text as the router reads it: normalised, punctuation apart, unknown words mended. "" for an empty text."""
         line = spaced(normalise(text)).split()
+        if len(line) > HEAD_WORDS + TAIL_WORDS:  # punctuation apart, there are more of them
+            line = line[:HEAD_WORDS] + line[-TAIL_WORDS:]
         if not self.words:
             return " ".join(line)
         left = WORDS
