@@ -28,7 +28,14 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev
-	@for script in bench/[a-z]*.py; do case $$script in bench/harness.py|bench/attacks.py|bench/train_mode_head.py) ;; *) $(BIN)/python $$script || exit 1 ;; esac; done
+	@for script in bench/[a-z]*.py; do \
+		case $$script in \
+			*/harness.py|*/attacks.py|*/train_mode_head.py) continue ;; \
+			*/router_accuracy.py|*/route_latency.py|*/modes.py|*/bfcl.py|*/injections.py) \
+				[ -n "$$POINTSMAN_DATASETS" ] || { echo "$$script needs POINTSMAN_DATASETS: left out"; continue; } ;; \
+		esac; \
+		$(BIN)/python $$script || exit 1; \
+	done
 
 install: $(VENV)/.core
 install-dev: $(VENV)/.dev
@@ -48,7 +55,7 @@ $(VENV)/.core: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 
 $(VENV)/.dev: $(VENV)/.core
 	@echo "installing what the tests need"
-	@command -v bwrap >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install -y -q bubblewrap >/dev/null 2>&1; } || echo "without bubblewrap (bwrap) the sandbox is not tested; install your system's package"
+	@command -v bwrap >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update -q && apt-get install -y -q bubblewrap; } >/dev/null 2>&1; } || echo "without bubblewrap (bwrap) the sandbox is not tested; install your system's package"
 	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter,mcp,postgres,dev]'
 	@touch $@
 
