@@ -6,7 +6,7 @@ DIR is laid out like clinc150 (POINTSMAN_DATASETS/clinc150 unless given). The he
 questions are validation and out-of-scope rows in turn. "decide" is the whole decision as `Session.ask` makes it, the sentence
 encoder included wherever it is asked; "rules and policy" has no learned head. semantic-router gets the same encoder (through
 the same llama.cpp engine, no cache), the same training rows as utterances, and its own calibration; it is measured where it can
-be imported. They take turns round by round, not question by question: a matrix library's threads spin on after a call, and one
+be imported. They take turns round by round, not question by question: a matrix library's threads may spin on after a call, and one
 subject would pay for the other. "decoding" means that the embedded chat model writes at the same time, in this process, with as
 many threads as there are cores.
 """
