@@ -10,7 +10,7 @@ in policy.py. Not covered: gathering the context and answering (session.py).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -80,7 +80,7 @@ class Experiment:
 class Context:
     """What the decision may look at besides the question. "" where there is nothing.
 
-    mode "auto", pinned or by default, lets the mode head choose. tools: names of those on offer. history_tokens: what
+    mode "auto", pinned or by default, lets the mode head choose. tools: those on offer, name to description. history_tokens: what
     a newly loaded or switched model would have to read first; prefill_per_s: tokens per second at which it does.
     """
 
@@ -95,7 +95,7 @@ class Context:
     conversation: str = ""
     default_model: str = "auto"
     default_mode: str = "standard"
-    tools: tuple[str, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
     attachments: tuple[str, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     tuned: tuple[Tuned, ...] = ()

@@ -175,7 +175,7 @@ class Session:
                 f"there is no domain {pins.domain!r}", f"domains: {', '.join(known) or 'none yet; see pointsman router train'}"
             )
         auto = (pins.mode or self.settings.mode) == "auto"
-        offered = tuple(self.toolbox().tools) if auto else ()
+        offered = {name: tool.description for name, tool in self.toolbox().tools.items()} if auto else {}
         context = self.situation.context(text, history, pins, conversation, offered)
         snapshot = self.situation.snapshot(auto)
         decision = decide(text, context, snapshot, self.situation.encode if snapshot.domains or snapshot.taught else None)
@@ -210,7 +210,7 @@ class Session:
             recording.tainted = bool(found.cited)
             tainted = recording.tainted or any(turn.inference.tainted for turn in history if turn.inference)
             asked = _Asked(begun, resolved, request, decision, found, tainted, fallback)
-            for event in self._events(asked, recording):
+            for event in self._events(asked):
                 recording.take(event)
                 if not isinstance(event, Done):
                     yield event
@@ -225,7 +225,7 @@ class Session:
             recording.finish(status, error)
         yield Done(recording.usage or Usage(), begun.inference)
 
-    def _events(self, asked: _Asked, recording: Recording) -> Iterator[Event]:
+    def _events(self, asked: _Asked) -> Iterator[Event]:
         """Started and the mode's events; where the engine cannot be reached before the first of them, the base model's."""
         yield _started(asked)
         yield from asked.found.cited
@@ -236,10 +236,9 @@ class Session:
                 yield event
             return
         except (EngineUnavailable, EngineBusy) as fault:
-            others = [one for one in (BASE,) if one != asked.resolved.reference]
-            if not (asked.fallback and silent and others):
+            if not (asked.fallback and silent and asked.resolved.reference != BASE):
                 raise
-            instead = self.engines.resolve(others[0])
+            instead = self.engines.resolve(BASE)
             stage = Stage("fallback", instead.reference, f"{fault.what}: the embedded model answers")
         decision = replace(
             asked.decision,

@@ -6,8 +6,8 @@ as a whole. Gathering asks no server. Not covered: the decision (route.py), trai
 
 import logging
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from data import paths
@@ -68,7 +68,7 @@ class Situation:
         if self._versions is None:
             from router.learning import Versions
 
-            self._versions = Versions(paths.data_dir() / "router")
+            self._versions = Versions()
         return self._versions
 
     @property
@@ -90,23 +90,21 @@ class Situation:
         with self._lock:
             rules, fault = self._rules_now()
             taught = self._store.routing.exemplars()
-            version = self.versions.name() if self._learned() else ""
-            key = (id(rules), fault, version, tuple(one.id for one in taught), auto)
-            if self._snapshot is not None and self._snapshot[0] == key:
-                return self._snapshot[1]
-            domains, other = self._heads(taught) if version or taught else (None, "")
-            snapshot = Snapshot(
-                version=version,
-                rules=rules,
-                domains=domains,
-                modes=_mode_head() if auto else None,
-                taught=self._modes(taught),
-                fault="; ".join(filter(None, (fault, other))),
-            )
-            self._snapshot = (key, snapshot)
+            version, damage = self._version()
+            key = (id(rules), fault, version, damage, tuple(one.id for one in taught))
+            if self._snapshot is None or self._snapshot[0] != key:
+                domains, other = self._heads(taught, version) if version or taught else (None, "")
+                faults = "; ".join(filter(None, (fault, damage, other)))
+                self._snapshot = (key, Snapshot(version, rules, domains, taught=self._modes(taught), fault=faults))
+            snapshot = self._snapshot[1]
+            if auto and snapshot.modes is None:
+                snapshot = replace(snapshot, modes=_mode_head())
+                self._snapshot = (key, snapshot)
             return snapshot
 
-    def context(self, text: str, history: Sequence[Turn], pins: Pins, conversation: str = "", tools: Sequence[str] = ()) -> Context:
+    def context(
+        self, text: str, history: Sequence[Turn], pins: Pins, conversation: str = "", tools: Mapping[str, str] | None = None
+    ) -> Context:
         """The circumstances of a question that follows `history`."""
         answers = [turn.inference for turn in history if turn.inference]
         last = answers[-1] if answers else None
@@ -128,7 +126,7 @@ class Situation:
             conversation=conversation,
             default_model=default,
             default_mode=self.settings.mode,
-            tools=tuple(tools),
+            tools=tools or {},
             candidates=tuple(self._candidate(one, messages) for one in sorted(references)),
             tuned=tuned,
             history_tokens=int(TOKENS_PER_CHAR * sum(len(message.content) for message in messages)),
@@ -167,11 +165,18 @@ class Situation:
     def _learned(self) -> bool:
         return (paths.data_dir() / "router").is_dir()
 
-    def _heads(self, taught: Sequence[Taught]) -> "tuple[DomainHead | None, str]":
+    def _version(self) -> tuple[str, str]:
+        """The version in force, and what is wrong with the file that names it; nothing is imported where nothing was trained."""
+        try:
+            return (self.versions.name() if self._learned() else ""), ""
+        except PointsmanError as damaged:
+            return "", str(damaged)
+
+    def _heads(self, taught: Sequence[Taught], version: str) -> "tuple[DomainHead | None, str]":
         """The learned domain head with the user's corrections in it, and what is wrong with it."""
         fault = ""
         try:
-            head = self.versions.current()
+            head = self.versions.current() if version else None
         except PointsmanError as damaged:
             head, fault = None, str(damaged)
         return self.versions.with_exemplars(head, _labelled(taught), self.encode), fault

@@ -195,3 +195,17 @@ def test_why_tells_the_stages_and_what_would_have_changed_them(store):
     found = talk.why(begun.inference)
     assert found.question == "What is 23 * 17?" and found.decision["mode"] == "agent"
     assert any("tool need" in sentence for sentence in found.changes)
+
+
+def test_a_damaged_version_is_told_and_questions_are_still_answered(store):
+    folder = paths.ensure(paths.data_dir() / "router")
+    (folder / "current.json").write_text("{")
+    found = session(store).route("hello there")
+    assert found.mode == "standard" and found.stages[0].name == "snapshot" and "current.json" in found.stages[0].evidence
+
+
+def test_looking_at_the_domains_does_not_make_the_snapshot_anew(store):
+    talk = session(store)
+    store.routing.teach("where is my parcel", domain="orders")
+    plain = talk.situation.snapshot(auto=False)
+    assert talk.domains() == ["orders"] and talk.situation.snapshot(auto=False).domains is plain.domains
