@@ -3,8 +3,9 @@
     domain.toml         labels with descriptions, system prompt, modes, base models, contracts, gates, router examples
     schema.json         the output contract (JSON schema); `x-from` marks what Pointsman fills in itself, not the model
     rules.toml          what has the last word over a model's output (read by router/domain_rules.py)
-    examples.jsonl      {"text", "label"?, "output"?, "reasoning"?, "split": "train" | "validation", "source"?} a line
-    adversarial.jsonl   {"id", "text", "expect": {path: wanted}, "why"} a line, see `Case`
+    examples.jsonl      {"text", "label"?, "output"?, "reasoning"?, "split": "train" | "validation", "source"?} a line;
+                        where answers are free text {"text", "completion", "check"?, ...}, see data/checks.py
+    adversarial.jsonl   {"id", "text", "expect": {path: wanted}, "check"?, "why"} a line, see `Case`
     indicators.toml     optional: the indicator knowledge base (data/indicators.py)
     glossary.txt        optional: words of the trade, one a line, that are no invented jargon
     README.md           counts and sources
@@ -25,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data import paths
 from data.chat import Message
+from data.checks import Check
 from data.errors import InputError, NotFound
 from data.sanitise import one_line
 
@@ -112,12 +114,17 @@ class Description(_Table):
 
 
 class Example(_Table):
-    """One line of examples.jsonl. output: the properties that the model writes (none that Pointsman fills in)."""
+    """One line of examples.jsonl. output: the properties that the model writes (none that Pointsman fills in).
+
+    completion: the wanted answer of a domain whose answers are free text, and `check`: what any answer to this must be like.
+    """
 
     text: str
     label: str = ""
     output: dict[str, Any] = {}
     reasoning: str = ""
+    completion: str = ""
+    check: Check = Check()
     split: Split = "train"
     source: str = "written for this pack"
 
@@ -129,7 +136,9 @@ class Case(_Table):
 
     id: str
     text: str
-    expect: dict[str, Any]
+    expect: dict[str, Any] = {}
+    check: Check = Check()
+    """What an answer in free text must be like; `failures` does not look at it (router/code_checks.py does)."""
     why: str = ""
 
     def failures(self, output: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]] | None = None) -> list[str]:
@@ -227,6 +236,10 @@ class Domain:
             said += f" in <{version.answer_tag}></{version.answer_tag}>" if version.answer_tag else ""
             said += f" with one JSON object with the keys {keys}."
         return said
+
+    def wanted(self, example: Example, contract: str = "") -> str:
+        """The answer of an example, as a model is trained to write it: its free text, else `completion` of its output."""
+        return example.completion if not self.schema else self.completion(example.output, example.reasoning, contract)
 
     def completion(self, output: Mapping[str, Any], reasoning: str = "", contract: str = "") -> str:
         """The answer wanted, as a model is trained to write it: keys in the schema's order, as json.dumps writes them."""

@@ -48,6 +48,7 @@ class Encoder:
 
     def __init__(self, embed: Embed, name: str = "encoder") -> None:
         """name: of the file that keeps the vectors of `many`, one for each encoder."""
+        self.name = name
         self._embed = embed
         self._shelf = _Shelf(paths.cache_dir() / "vectors" / f"{name}.npz")
         self._lock, self._shelf_lock = threading.Lock(), threading.Lock()
@@ -82,6 +83,16 @@ class Encoder:
         keys = [shortened(text) for text in texts]
         with self._shelf_lock:  # not the other: questions are answered meanwhile, between two batches
             return self._shelf.fill(keys, self._embed, progress)
+
+    def fresh(self, texts: Sequence[str]) -> Floats:
+        """The vectors of texts that nobody asks for twice: nothing is kept. Shape and faults as in `many`."""
+        keys = [shortened(text) for text in texts]
+        order = sorted(range(len(keys)), key=lambda at: len(keys[at]))  # texts of one length share a batch
+        made = [self._embed([keys[at] for at in order[begin : begin + BATCH]]) for begin in range(0, len(order), BATCH)]
+        found = np.concatenate(made) if made else np.zeros((0, 0), np.float32)
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        return np.asarray(found[back], np.float16).astype(np.float32)  # as precise as those that are kept
 
 
 def encoder(engines: Engines) -> Encoder:

@@ -43,6 +43,7 @@ VERBS = {
     "router": Verb("tui.commands.router", "Train, measure, test or undo what the router has learned."),
     "why": Verb("tui.commands.why", "Explain why an answer was given as it was."),
     "log": Verb("tui.commands.log", "List, search, rate, correct, export or forget past answers."),
+    "classify": Verb("tui.commands.classify", "Label texts as a domain says, one or a file of them."),
     "docs": Verb("tui.commands.docs", "Add documents that questions may be answered from."),
     "models": Verb("tui.commands.models", "List, download, remove or prepare models."),
     "config": Verb("tui.commands.config", "Show or change settings."),

@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO
 
 from data.errors import InputError
@@ -142,10 +142,14 @@ class Status:
 
 
 class Progress:
-    """The progress of long work on stderr: a bar with bytes and the time left in a terminal, else a line per step."""
+    """The progress of long work on stderr: a bar with amounts and the time left in a terminal, else a line per step.
 
-    def __init__(self, title: str) -> None:
+    amount: how a number done or in all is written; bytes unless told.
+    """
+
+    def __init__(self, title: str, amount: Callable[[float], str] = size) -> None:
         self._title = title
+        self._amount = amount
         self._status = Status()
         self._live = is_terminal(sys.stderr)
         self._told = ""
@@ -158,30 +162,30 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._status.clear()
 
-    def show(self, step: str, done_bytes: float = 0, total_bytes: float = 0) -> None:
+    def show(self, step: str, done: float = 0, total: float = 0) -> None:
         """Say what is being done, and how far it is (0 of 0 where that is not known)."""
         if not self._live:
             if step != self._told:
                 note(f"{self._title}: {step}")
             self._told = step
             return
-        if not total_bytes:
+        if not total:
             self._status.show(f"{self._title}: {step}")
             return
         if self._first is None:
-            self._first, self._started = done_bytes, time.monotonic()
-        share = min(done_bytes / total_bytes, 1.0)
+            self._first, self._started = done, time.monotonic()
+        share = min(done / total, 1.0)
         filled = round(share * 24)
-        counts = f"{size(done_bytes)} of {size(total_bytes)}"
+        counts = f"{self._amount(done)} of {self._amount(total)}"
         self._status.show(
-            f"{self._title}  {'█' * filled}{'░' * (24 - filled)} {share:4.0%}  {counts}{self._left(done_bytes, total_bytes)}"
+            f"{self._title}  {'█' * filled}{'░' * (24 - filled)} {share:4.0%}  {counts}{self._left(done, total)}"
         )
 
-    def _left(self, done_bytes: float, total_bytes: float) -> str:
-        gained, seconds = done_bytes - (self._first or 0), time.monotonic() - self._started
+    def _left(self, done: float, total: float) -> str:
+        gained, seconds = done - (self._first or 0), time.monotonic() - self._started
         if gained <= 0 or seconds < 1:
             return ""
-        return f"  {duration((total_bytes - done_bytes) * seconds / gained)} left"
+        return f"  {duration((total - done) * seconds / gained)} left"
 
 
 def confirm(question: str) -> None:

@@ -89,7 +89,7 @@ def drafts(text: str, known: Known) -> tuple[list[Draft], list[Problem]]:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        return [], [_syntax(text, str(error))]
+        return [], [syntax_problem(text, str(error))]
     except RecursionError:
         return [], [Problem(Place(1, 1), "not TOML: nested too deeply")]
     source = read(text)
@@ -229,7 +229,8 @@ def _twice(found: list[Draft]) -> list[Problem]:
     return problems
 
 
-def _syntax(text: str, message: str) -> Problem:
+def syntax_problem(text: str, message: str) -> Problem:
+    """Where and why a text is not TOML, by tomllib's own message."""
     match = re.search(r"\(at (?:line (\d+), column (\d+)|end of document)\)", message)
     reason = f"not TOML: {message[: match.start()].strip() if match else message}"
     if match is None or match.group(1) is None:

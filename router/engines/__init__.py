@@ -44,7 +44,7 @@ class Engines:
     def names(self) -> list[str]:
         """Every engine's name, sorted."""
         found = {module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")}
-        return sorted((found - {"base"}) | set(self._made))
+        return sorted((found - {"base", "structure"}) | set(self._made))
 
     def get(self, name: str) -> Engine:
         """The engine of that name, built on first use; raises ModelMissing where there is none."""
