@@ -264,6 +264,11 @@ def names() -> list[str]:
     return sorted({file.parent.name for folder in folders() if folder.is_dir() for file in folder.glob("*/domain.toml")})
 
 
+def outside() -> tuple[str, ...]:
+    """General questions that belong to no domain, for telling what is out of scope."""
+    return tuple(line for line in _text(FOLDER / "outside.txt").split("\n") if line.strip())
+
+
 def load(name: str) -> Domain:
     """The pack of that name. Raises NotFound with the names there are, InputError where its domain.toml is wrong."""
     for folder in folders():

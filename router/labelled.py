@@ -87,6 +87,33 @@ def load(source: Path, test: Path | None = None) -> Labelled:
     return found
 
 
+def packs() -> Labelled:
+    """What the domain packs teach the router: their examples, each pack one domain, and general questions as out of scope.
+
+    Raises InputError where a pack's files are wrong.
+    """
+    from data import domains
+
+    found = [domains.load(name) for name in domains.names()]
+    rows = [(text, pack.name) for pack in found for text in pack.described.router.examples]
+    return Labelled(
+        "domain packs", {pack.name: pack.name for pack in found}, tuple(dict.fromkeys(rows)), outside_train=domains.outside()
+    )
+
+
+def joined(first: Labelled, second: Labelled) -> Labelled:
+    """Both sets' rows as one; an intent that both have keeps the first's domain."""
+    return Labelled(
+        f"{first.name} and {second.name}",
+        {**second.domain_of, **first.domain_of},
+        (*first.train, *second.train),
+        (*first.held, *second.held),
+        (*first.outside_train, *second.outside_train),
+        (*first.outside_held, *second.outside_held),
+        first.skipped + second.skipped,
+    )
+
+
 def held_out(text: str, salt: str = "", percent: int = HELD_OUT_PERCENT) -> bool:
     """Whether a row belongs to the held-out part, by its text's hash alone."""
     key = salt + " ".join(text.casefold().split())

@@ -171,9 +171,7 @@ class Session:
         if pins.mode:
             modes.require(pins.mode)
         if pins.domain and pins.domain not in (known := self.domains()):
-            raise InputError(
-                f"there is no domain {pins.domain!r}", f"domains: {', '.join(known) or 'none yet; see pointsman router train'}"
-            )
+            raise InputError(f"there is no domain {pins.domain!r}", f"domains: {', '.join(known)}")
         auto = (pins.mode or self.settings.mode) == "auto"
         offered = {name: tool.description for name, tool in self.toolbox().tools.items()} if auto else {}
         context = self.situation.context(text, history, pins, conversation, offered)

@@ -125,7 +125,7 @@ class Situation:
             previous=asked[-1] if asked else "",
             conversation=conversation,
             default_model=default,
-            default_mode=self.settings.mode,
+            default_mode=self._mode_of(pins.domain) or self.settings.mode,
             tools=tools or {},
             candidates=tuple(self._candidate(one, messages) for one in sorted(references)),
             tuned=tuned,
@@ -148,9 +148,19 @@ class Situation:
         _log.info("refit: %s", outcome)
 
     def domains(self) -> list[str]:
-        """The domains that there are: learned, taught and named in the settings."""
+        """The domains that there are: packs, and those learned, taught and named in the settings."""
+        from data import domains
+
         head = self.snapshot().domains
-        return sorted({*(head.domains if head else ()), *self.settings.router.models})
+        return sorted({*(head.domains if head else ()), *self.settings.router.models, *domains.names()})
+
+    def _mode_of(self, domain: str) -> str:
+        """The first mode of a pack that the user chose, where the settings leave the mode as it is by default; "" otherwise."""
+        if not domain or "mode" in self.settings.model_fields_set:
+            return ""
+        from data import domains
+
+        return domains.load(domain).described.modes[0] if domain in domains.names() else ""
 
     def _rules_now(self) -> "tuple[Rules | None, str]":
         """The user's rules, and what is wrong with their file; without a file there is nothing to import."""

@@ -49,7 +49,7 @@ def test_a_pin_is_named_as_the_reason():
         (("route", " "), "the question is empty"),
         (("route", "hi", "--mode", "telepathy"), "there is no mode 'telepathy'"),
         (("route", "hi", "--domain", "nowhere"), "there is no domain 'nowhere'"),
-        (("ask", "hi", "--domain", "nowhere"), "domains: none yet"),
+        (("ask", "hi", "--domain", "nowhere"), "domains: code, docs, fraud, gtm, triage, wellbeing"),
         (("route", "hi", "--model", "nothing-like-this"), "no model 'nothing-like-this'"),
         (("why",), "no answer"),
         (("why", "ffffffff"), "ffffffff"),

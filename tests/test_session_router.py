@@ -208,4 +208,4 @@ def test_looking_at_the_domains_does_not_make_the_snapshot_anew(store):
     talk = session(store)
     store.routing.teach("where is my parcel", domain="orders")
     plain = talk.situation.snapshot(auto=False)
-    assert talk.domains() == ["orders"] and talk.situation.snapshot(auto=False).domains is plain.domains
+    assert "orders" in talk.domains() and talk.situation.snapshot(auto=False).domains is plain.domains

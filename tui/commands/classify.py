@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 HELP = """Answer as a domain's contract says: TEXT, or every row of a file.
 
-The label's probabilities are the model's own, calibrated on the domain's validation examples; --hybrid weighs the sentence encoder's
-classifier too. Rules of the domain have the last word. A batch that was stopped goes on where it was when the same command runs again.
+The label's probabilities are the model's own, calibrated on the domain's validation examples; --hybrid weighs the sentence
+encoder's classifier too. Rules of the domain have the last word. A batch that was stopped goes on where it was when the same
+command runs again.
 
 \b
   pointsman classify --domain fraud "You won! Send your details to claim your prize"
@@ -125,7 +126,7 @@ def _batch(
         counted = sum(1 for _ in source.rows())
         for row in _classified(classifier, source, begun):
             batch.add(row)
-            progress.show(f"row {batch.done} of {counted}" if batch.done == begun + 1 else "rows", batch.done, counted)
+            progress.show(f"{counted:,} rows", batch.done, counted)
         faulty = sum(1 for row in batch.rows() if row["error"])
         batch.finish(_cells)
     return {"rows": batch.done, "faulty": faulty, "gone_on_from": begun, "out": str(out), "model": classifier.model}

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 HELP = """Train, measure, test or undo what the router has learned.
 
 \b
-  pointsman router train --data questions.csv        columns text and label
+  pointsman router train                             from the domain packs' own examples
+  pointsman router train --data questions.csv        columns text and label; --packs adds the packs
   pointsman router eval --data FOLDER --test FILE    beside three baselines
   pointsman router test                              your rules, and slips of the finger
   pointsman router undo                              takes the newest correction or version back
@@ -39,19 +40,25 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--data", required=True, metavar="PATH", help="A folder like CLINC150's or BANKING77's, or a CSV or JSONL file.")
+@click.option("--data", metavar="PATH", help="A folder like CLINC150's or BANKING77's, or a CSV or JSONL file; else the packs.")
+@click.option("--packs", is_flag=True, help="Learn the domain packs beside the data.")
 @click.option("--risk", type=click.FloatRange(0, 0.5, min_open=True), help="Share of wrong domains to accept at most.")
 @_no_encoder
 @_json
-def train(data: str, risk: float | None, no_encoder: bool, as_json: bool) -> None:
+def train(data: str | None, packs: bool, risk: float | None, no_encoder: bool, as_json: bool) -> None:
     """Make a new version from labelled questions and put it into force."""
     from dataclasses import asdict
 
+    from router import labelled
     from router.learning import Versions
+
+    rows = labelled.load(Path(data)).split() if data else labelled.packs()
+    if data and packs:
+        rows = labelled.joined(rows, labelled.packs().split())
 
     with _encoder(no_encoder) as (encoder, words, note), _progress("train") as progress:
         risk = risk if risk is not None else _settings().router.risk
-        made = Versions().train(Path(data), encoder, words=words, risk=risk, progress=progress)
+        made = Versions().train(rows, encoder, words=words, risk=risk, progress=progress)
     if note:
         output.note(note)
     if as_json:
