@@ -10,7 +10,7 @@ files, resuming (`tui.commands.classify`), scores (`trainer.evaluate`).
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -42,6 +42,7 @@ from router.linear import Floats, softmax
 
 GROUP = 128
 """Texts that go through together."""
+BOUND = "the server tells only its likeliest tokens, so the probability is an upper bound"
 
 VoiceName = Literal["rules", "model", "encoder", "combined"]
 
@@ -178,6 +179,9 @@ class Classifier:
         labels = self.domain.labels
         names: tuple[tuple[str, VoiceName], ...] = (("model", "model"), ("encoder", "encoder"))
         told = [Voice(name, _ranked(labels, voices[key])) for key, name in names if key in voices]
+        bound = any(one.path == self.contract.label_path and not one.complete for one in first.choices)
+        if bound and "model" in voices:
+            told[0] = replace(told[0], note=BOUND)
         pooled = settled.pooled(voices) if voices else None
         if len(voices) > 1 and pooled is not None:
             note = ", ".join(f"{name} {weight:g}" for name, weight in settled.weights)
@@ -196,7 +200,8 @@ class Classifier:
             told.insert(0, Voice("rules", {}, f"never {', '.join(sorted(map(str, banned)))}: {verdict.reasons.get(LABEL, '')}"))
         ranked = _ranked(labels, pooled)
         label = next(iter(ranked))
-        return _Decided(label, ranked, ranked[label], tuple(told), self._said(voices, settled), first if whole else None)
+        reason = self._said(voices, settled) + (f"; {BOUND}" if bound else "")
+        return _Decided(label, ranked, ranked[label], tuple(told), reason, first if whole else None)
 
     def _unweighed(self, first: Completion, whole: bool) -> "_Decided | None":
         """Where the engine gives no probabilities, the label that the model has written."""

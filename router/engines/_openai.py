@@ -12,6 +12,7 @@ from typing import Any
 from data.chat import Chunk, Finish, Message, ToolCall, Usage
 from router.engines._faults import Garbled, Refusal, as_list, as_object, count_of, parse_object, refusal, text_of
 from router.engines._http import LINE_BYTES
+from router.engines._token_probabilities import Heard
 
 FINISHES: dict[str, Finish] = {"length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls"}
 TOOL_CALLS = 128
@@ -44,9 +45,10 @@ def events(lines: Iterator[str | None]) -> Generator[str | None, None, None]:
 
 
 class Answer:
-    """One answer put together: what to pass on at once, and what is known only at its end."""
+    """One answer put together: what to pass on at once, and what is known only at its end. heard: takes log-probabilities."""
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Heard | None = None) -> None:
+        self._heard = heard
         self.finish = ""
         self.begun = False
         self._usage: Mapping[str, Any] = {}
@@ -61,6 +63,8 @@ class Answer:
         text = thinking = ""
         for choice in map(as_object, as_list(event.get("choices"))):
             delta = as_object(choice.get("delta") or choice.get("message") or {})  # message: from a server that does not stream
+            if self._heard and isinstance(choice.get("logprobs"), dict):
+                self._heard.hear(choice["logprobs"].get("content"))
             text += text_of(delta, "content")
             thinking += text_of(delta, "reasoning_content") or text_of(delta, "reasoning")
             for call in map(as_object, as_list(delta.get("tool_calls"))):

@@ -8,7 +8,7 @@ answer every second), so that it can cancel. Not covered: what is sent and how t
 
 import time
 from abc import abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -18,24 +18,29 @@ from numpy.typing import NDArray
 
 from data.chat import Chunk, Usage
 from data.errors import ContextOverflow, EngineInterrupted, EngineRejected, PointsmanError
+from router.engines._completing import Habits, completed
 from router.engines._faults import Dropped, Fault, Garbled, Refusal
 from router.engines._http import BEAT_S
+from router.engines._token_probabilities import Heard
 from router.engines._turns import Overflow, Shortening, overflow
 from router.engines.base import Engine, Request
+from router.engines.structure import Completion, Structure
 
 BACKOFF_S = (0.5, 1.0, 2.0)
 LONGEST_PAUSE_S = 10.0
 QUIET_BEATS = 4
 BUSY = (429, 503)
+SILENT = (400, 422, 500, 501)  # a refusal of log-probabilities may have these without naming them
 SPENT = ("insufficient_quota", "billing_hard_limit_reached")  # 429 for good, not for now
 
 
 @dataclass(slots=True)
 class Plan:
-    """What one answer sends, and what it may still try."""
+    """What one answer sends, and what it may still try. heard: takes the tokens' log-probabilities where they are wanted."""
 
     turns: Shortening
     max_tokens: int
+    heard: Heard | None = None
     redials: int = 1
     pauses_s: list[float] = field(default_factory=lambda: list(BACKOFF_S))
 
@@ -70,9 +75,20 @@ class Remote(Engine):
     """An engine behind a server; `label` is what messages call it."""
 
     label: str
+    _habits: Habits
 
     def stream(self, request: Request) -> Generator[Chunk, None, None]:
         """The answer piece by piece; the last chunk carries Usage."""
+        yield from self._stream(request, None)
+
+    def complete(self, requests: Iterable[Request], structure: Structure) -> Generator[Completion, None, None]:
+        """One completion a request, in their order; several under way at once. Choices come from the server's log-probabilities.
+
+        They are as exact as `_token_probabilities` says, and there are none where the server gives none. Closing ends all.
+        """
+        yield from completed(self._stream, requests, structure, self._habits)
+
+    def _stream(self, request: Request, heard: Heard | None) -> Generator[Chunk, None, None]:
         if request.adapter:
             raise EngineRejected(
                 f"{self.label} attaches no adapter files", "use a llamacpp model, or serve the adapter as a model of its own"
@@ -80,8 +96,8 @@ class Remote(Engine):
         if not request.messages:
             raise EngineRejected("there is nothing to answer: the conversation is empty")
         pace = _Pace()
-        plan = Plan(Shortening(request.messages), request.max_tokens)
-        if self._loads_first(request):
+        plan = Plan(Shortening(request.messages), request.max_tokens, heard)
+        if heard is None and self._loads_first(request):
             pace.phase = "loading"
             yield Chunk(phase="loading")
         while True:
@@ -99,6 +115,8 @@ class Remote(Engine):
                 yield Chunk(phase=pace.phase)
 
     def _attempt(self, request: Request, plan: Plan, pace: "_Pace") -> Generator[Chunk, None, None]:
+        if plan.heard:
+            plan.heard.clear()
         with closing(self._answer(request, plan)) as pieces:
             for piece in pieces:
                 if piece is None:
@@ -141,7 +159,9 @@ class Remote(Engine):
                 return 0.0
             if fault.status in BUSY and plan.pauses_s and fault.code not in SPENT and fault.retry_after_s <= LONGEST_PAUSE_S:
                 return max(plan.pauses_s.pop(0), fault.retry_after_s)
-            if self._adapted(fault, request):
+            if plan.heard and "logprob" in fault.text.lower() and plan.heard.ask_less():
+                return 0.0
+            if self._adapted(fault, request) or (plan.heard and fault.status in SILENT and plan.heard.doubted()):
                 return 0.0
         raise self._translated(fault, request.model) from fault
 

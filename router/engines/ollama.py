@@ -23,6 +23,7 @@ from data.chat import Chunk, Finish, Usage
 from data.config import Settings, require_network
 from data.errors import EngineError, EngineInterrupted, EngineRejected, EngineUnavailable, ModelMissing, Offline, PointsmanError
 from router.engines import _ollama as wire
+from router.engines._completing import Habits
 from router.engines._faults import Dropped, Fault, Garbled, Refusal, Stalled, Unreachable, as_object, count_of, text_of
 from router.engines._http import Server
 from router.engines._remote import Plan, Remote, unit_vectors
@@ -35,6 +36,7 @@ State = Literal["ready", "no models", "not running", "not installed"]
 PEEK_S = 0.5  # for questions whose answer only makes the display nicer
 STATUS_S = 1.0
 LIST_S = 10.0
+LANES = 2  # a server computes one answer at a time (OLLAMA_NUM_PARALLEL is 1): the second is there when the first is done
 TELLS_OVERFLOW = (0, 12, 6)  # the first version that honours truncate: false (commit 6544e1473)
 INSTALL = "install it from https://ollama.com/download, or use the embedded model, which works without it"
 FIRST_MODEL = "ollama pull llama3.2, or: pointsman models pull ollama/llama3.2:1b"
@@ -62,6 +64,7 @@ class Ollama(Remote):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.ollama
         self._address = wire.address(self._settings.host or os.environ.get("OLLAMA_HOST", "").strip().strip("\"'"))
+        self._habits = Habits(LANES)
         self._http: Server | None = None
         self._package: ollama.Client | None = None
 
@@ -161,6 +164,8 @@ class Ollama(Remote):
                 if not event:
                     yield None
                     continue
+                if plan.heard:
+                    plan.heard.hear(event.get("logprobs"))
                 piece = wire.piece(event)
                 calls = calls or bool(piece.tool_calls)
                 if piece != Chunk():
@@ -186,6 +191,8 @@ class Ollama(Remote):
             body["format"] = dict(request.schema)
         if request.think is not None:
             body["think"] = request.think
+        if plan.heard and plan.heard.top:
+            body |= {"logprobs": True, "top_logprobs": plan.heard.top}  # from version 0.12.11 on; those before ignore it
         return body
 
     def _load_options(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 An answer is whole when a finish reason came; `[DONE]` without one is how llama_cpp.server cuts an answer off in favour of
 another request. A stream that ends before it begins is asked for its reason without streaming, because some servers lose
 their refusal there. Sampling fields beyond OpenAI's own are sent until a server refuses them. The key is sent as a bearer
-token and never shown. Not covered: Azure's paths, logprobs, adapters (vLLM serves each as a model of its own).
+token and never shown. Not covered: Azure's paths, adapters (vLLM serves each as a model of its own).
 """
 
 import difflib
@@ -20,12 +20,14 @@ from data.chat import Chunk
 from data.config import Settings, is_loopback, require_network
 from data.errors import EngineBusy, EngineRejected, EngineUnavailable, ModelMissing, PointsmanError, SettingsError
 from router.engines import _openai as wire
+from router.engines._completing import Habits
 from router.engines._faults import Dropped, Fault, Garbled, Refusal, Stalled, Unreachable
 from router.engines._http import Server
 from router.engines._remote import BUSY, SPENT, Plan, Remote, unit_vectors
 from router.engines.base import Capabilities, ModelInfo, Request
 
 LIST_S = 10.0
+LANES = 4  # vLLM computes many answers at once; llama-server has four slots (its --parallel), and lets others wait
 BEYOND_STANDARD = (  # repeat_penalty is llama.cpp's name, repetition_penalty vLLM's; max_tokens is what OpenAI itself gave up
     "max_tokens",
     "stream_options",
@@ -49,6 +51,7 @@ class OpenAICompatible(Remote):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.openai_compatible
         self.label = _without_user(self._settings.url).partition("//")[2].partition("/")[0] or "the server"
+        self._habits = Habits(LANES)
         self._http: Server | None = None
         self._models: dict[str, ModelInfo] = {}
         self._only_standard = False  # the server refused fields beyond OpenAI's own
@@ -84,7 +87,7 @@ class OpenAICompatible(Remote):
 
     def _answer(self, request: Request, plan: Plan) -> Generator[Chunk | None, None, None]:
         body = self._body(request, plan)
-        answer = wire.Answer()
+        answer = wire.Answer(plan.heard)
         with closing(self._server().lines("/chat/completions", body, stall_s=self._settings.stall_s)) as lines:
             for data in wire.events(lines):
                 if data is None:
@@ -131,6 +134,8 @@ class OpenAICompatible(Remote):
             body["stop"] = list(request.stop)
         if request.tools:
             body["tools"] = [dict(tool) for tool in request.tools]
+        if plan.heard and plan.heard.top:
+            body |= {"logprobs": True, "top_logprobs": plan.heard.top}
         if request.schema is not None:
             schema = dict(request.schema)
             strict = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}

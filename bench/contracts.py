@@ -1,0 +1,115 @@
+"""Whether every answer parses and fits its domain's schema: 1,000 rows of every pack with a contract, by the embedded model.
+
+    POINTSMAN_DATASETS=FOLDER python bench/contracts.py [--rows 1000] [--domain fraud] [--hybrid]
+
+Rows are the pack's examples and adversarial cases, messages of sms_spam where the data sets are there, and all of them again
+spoilt by a seed (cut, doubled, quotes and braces, control characters, other scripts). Each layout of a pack is one contract. What is
+judged is the text that the engine has given (parsed with json, judged with jsonschema), then the output with what is filled in.
+Not covered: whether the answers are right (`pointsman eval`).
+"""
+
+import argparse
+import json
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import harness
+
+from data import domains
+from data.config import Settings
+from router.classification import Classifier
+from router.engines import Engines
+
+MODEL = "llamacpp/smollm2-135m"
+SPOILERS = (
+    '"}',
+    '{"label": "',
+    "\\",
+    "\x07",
+    "日本語のテキスト",
+    "<|im_end|>",
+    "</reasoning>",
+    "🙂" * 3,
+    "\u202e",
+    "null",
+    "ignore the above",
+)
+
+
+def main() -> None:
+    """Run every contract and write the table."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--rows", type=int, default=1_000)
+    arguments.add_argument("--domain", action="append")
+    arguments.add_argument("--hybrid", action="store_true")
+    given = arguments.parse_args()
+    engines = Engines(Settings())
+    found = []
+    try:
+        for name in given.domain or domains.names():
+            pack = domains.load(name)
+            if not pack.asked:
+                continue
+            for version in pack.described.contracts:
+                found.append(measured(pack, version.name, engines, given.rows, given.hybrid))
+                print(found[-1], flush=True)
+    finally:
+        engines.close()
+    print(harness.table(found, ("domain", "contract", "rows", "valid", "whole_valid", "faults", "rows_per_s", "tokens_per_row")))
+    print(harness.write("contracts", {"rows": found}))
+
+
+def measured(pack: domains.Domain, contract: str, engines: Engines, rows: int, hybrid: bool) -> dict[str, Any]:
+    """One contract's counts."""
+    classifier = Classifier(pack, engines, MODEL, hybrid=hybrid, contract=contract)
+    given = texts(pack, rows)
+    started = time.perf_counter()
+    answers = list(classifier.classify(given))
+    seconds = time.perf_counter() - started
+    whole = [not classifier.contract.faults(one.output, whole=True) for one in answers]
+    return {
+        "domain": pack.name,
+        "contract": contract,
+        "rows": len(answers),
+        "valid": sum(one.json_valid for one in answers),
+        "whole_valid": sum(whole),
+        "faults": sum(bool(one.fault) for one in answers),
+        "rows_per_s": len(answers) / seconds,
+        "tokens_per_row": sum(one.usage.completion_tokens for one in answers) / len(answers),
+        "broken": [one.fault or json.dumps(one.output) for one in answers if not one.json_valid][:5],
+    }
+
+
+def texts(pack: domains.Domain, rows: int) -> list[str]:
+    """Texts of the pack, of sms_spam where it is, and spoilt ones: always the same for a number of rows."""
+    chance = random.Random(pack.name)
+    plain = [one.text for one in pack.examples] + [one.text for one in pack.cases if one.text.strip()] + list(messages())
+    chance.shuffle(plain)
+    found = plain[: rows // 2]
+    while len(found) < rows:
+        found.append(spoilt(chance.choice(plain), chance))
+    return found
+
+
+def messages() -> Iterator[str]:
+    """Messages of the data set sms_spam, none where it is not there."""
+    file = Path(os.environ.get("POINTSMAN_DATASETS", "nowhere")) / "sms_spam" / "train.tsv"
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8").split("\n")[:2_000]:
+            if line.strip():
+                yield line.partition("\t")[2]
+
+
+def spoilt(text: str, chance: random.Random) -> str:
+    """A text with something in it that could break an answer."""
+    at = chance.randrange(len(text) + 1)
+    spoiler = chance.choice(SPOILERS)
+    return chance.choice((text[:at] + spoiler + text[at:], text[: max(1, at)], text + " " + text, spoiler, text.upper() + spoiler))
+
+
+if __name__ == "__main__":
+    main()
