@@ -3,7 +3,7 @@
     POINTSMAN_DATASETS=FOLDER python bench/contracts.py [--rows 1000] [--domain fraud] [--hybrid]
 
 Rows are the pack's examples and adversarial cases, messages of sms_spam where the data sets are there, and all of them again
-spoilt by a seed (cut, doubled, quotes and braces, control characters, other scripts). Each layout of a pack is one contract. What is
+spoilt by a seed (cut, doubled, quotes and braces, control characters, other scripts). Each layout is one contract. What is
 judged is the text that the engine has given (parsed with json, judged with jsonschema), then the output with what is filled in.
 Not covered: whether the answers are right (`pointsman eval`).
 """

@@ -9,12 +9,15 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from router.calibration import temperature
 from router.linear import Floats, softmax
+
+Name = TypeVar("Name", bound=str)
 
 FLOOR = 1e-6
 """Below this a probability counts as this much: one voice alone cannot forbid a label."""
@@ -32,7 +35,7 @@ class Calibration:
     weights: tuple[tuple[str, float], ...] = (("model", 0.5), ("encoder", 0.5))
     rows: int = 0
 
-    def pooled(self, voices: Mapping[str, Floats]) -> Floats:
+    def pooled(self, voices: Mapping[Name, Floats]) -> Floats:
         """The mix of the voices there are, shape as each of them: (classes,) or (rows, classes). Raises ValueError for none."""
         if not voices:
             raise ValueError("nobody to ask")

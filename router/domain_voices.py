@@ -1,5 +1,5 @@
-"""The voices that a classification listens to, made ready: the encoder's head on the domain's examples, and the calibration of
-all voices on its validation rows. Both are fitted once for each version of pack and model and kept in the cache folder.
+"""The voices that a classification listens to: the model, the encoder's head on the domain's examples, and the calibration of all
+voices on its validation rows. Head and calibration are fitted once for each version of pack and model and kept in the cache folder.
 
 Not covered: the decision (`classification`).
 """
@@ -15,17 +15,22 @@ import numpy as np
 
 from data import paths
 from data.domains import Domain
-from data.errors import EngineError, InputError, ModelError
+from data.errors import EngineError, EngineUnavailable, InputError, ModelError
+from router.contract import Contract
 from router.domain_calibration import Calibration
 from router.domain_head import DomainClassifier, fit
 from router.encoder import Encoder
-from router.engines import Resolved
+from router.engines import Engines, Resolved
+from router.engines.structure import Completion, Structure
 from router.linear import Floats, Linear
 
 CALIBRATION_ROWS = 128
 """Validation rows at most that a model is calibrated on."""
 SLOW_ROWS = 16
 """The same where the model reasons before it names the label."""
+
+Missing = (EngineError, ModelError)
+"""What says that a voice is not there."""
 
 Progress = Callable[[str, int, int], object]
 
@@ -48,6 +53,58 @@ class EncoderVoice:
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """Shape (len(texts), labels), in the domain's order."""
         return self._head.probabilities(self._encoder.fresh(texts))
+
+
+class ModelVoice:
+    """Completions by the first model in line that can be had. Where one is absent the next takes its place, and `notes` says so.
+
+    model: the only one where named; else the settings' tuned model for the domain, then the pack's base models. Once nobody is
+    left `stand_in` is asked whether another voice can answer alone; where it cannot, the last fault is raised.
+    """
+
+    def __init__(self, contract: Contract, engines: Engines, model: str, stand_in: Callable[[], bool]) -> None:
+        domain = contract.domain
+        tuned = engines.settings.router.models.get(domain.name, "")
+        wanted = [model] if model else [*([tuned] if tuned else []), *domain.described.base_models]
+        self.notes: list[str] = []
+        self._line = list(dict.fromkeys(wanted))
+        self._contract, self._engines, self._stand_in = contract, engines, stand_in
+
+    @property
+    def reference(self) -> str:
+        """The model that is asked now, "" where none is left."""
+        return self._engines.resolve(self._line[0]).reference if self._line else ""
+
+    @property
+    def identity(self) -> str:
+        """What tells this model from another of the same name, "" where none is left."""
+        return identity(self._engines.resolve(self._line[0])) if self._line else ""
+
+    def completed(self, wanted: Sequence[tuple[str, Structure]]) -> list[Completion]:
+        """A completion for each text in its structure; with faults where no model is left, and for texts that are empty."""
+        while self._line:
+            try:
+                return self._by(self._engines.resolve(self._line[0]), wanted)
+            except Missing as fault:
+                if len(self._line) == 1 and not self._stand_in():
+                    raise
+                self.notes.append(f"{self._line[0]} is absent: {fault.what}")
+                del self._line[0]
+        absent = Completion(fault=EngineUnavailable("no model can be had", "see: pointsman models list"))
+        return [absent] * len(wanted)
+
+    def _by(self, resolved: Resolved, wanted: Sequence[tuple[str, Structure]]) -> list[Completion]:
+        """Texts of one structure are completed together, wherever they stand."""
+        found = [Completion(fault=InputError("the text is empty"))] * len(wanted)
+        groups: dict[int, list[int]] = {}
+        for at, (text, structure) in enumerate(wanted):
+            if text.strip():
+                groups.setdefault(id(structure), []).append(at)
+        for rows in groups.values():
+            requests = (self._contract.request(wanted[at][0], resolved.model) for at in rows)
+            for at, answer in zip(rows, resolved.engine.complete(requests, wanted[rows[0]][1]), strict=True):
+                found[at] = answer
+        return found
 
 
 def calibration(domain: Domain, key: Sequence[str], made: Callable[[], Calibration]) -> Calibration:
@@ -107,7 +164,3 @@ def _read(file: Path) -> DomainClassifier | None:
 
 def _folder(domain: Domain) -> Path:
     return paths.cache_dir() / "domains" / domain.name
-
-
-Missing = (EngineError, ModelError)
-"""What says that a voice is not there."""

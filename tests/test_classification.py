@@ -81,13 +81,19 @@ def test_what_a_rule_forbids_gives_way_to_the_next_most_probable():
     assert found.confidence == pytest.approx(2 / 3, abs=0.01)
 
 
-def test_the_rest_is_written_with_the_label_in_place():
+def test_the_model_alone_writes_its_answer_in_one_go():
     oracle = Oracle({"stole": {"FRAUD": 0.9, "high": 0.7, "low": 0.3}})
     found = next(classifier(oracle, pack(schema=WHOLE)).classify(["someone stole it"]))
     assert found.output["label"] == "FRAUD" and found.output["risk_confidence"] == pytest.approx(0.7, abs=0.01)
-    second = oracle.completed[-1][1].root
-    assert second.parts[0].text == '{"label": "FRAUD", "risk": '
-    assert found.json_valid
+    assert [text for text, _ in oracle.completed].count("someone stole it") == 1 and found.json_valid
+
+
+def test_in_a_mix_the_rest_is_written_with_the_decided_label_in_place():
+    prepared_as_packaged_encoder()
+    oracle = Oracle({"stole": {"INFO": 0.5, "FRAUD": 0.5, "high": 0.7, "low": 0.3}})
+    found = next(classifier(oracle, pack(schema=WHOLE), hybrid=True).classify(["someone stole my card"]))
+    assert found.label == found.output["label"] == "FRAUD" and found.json_valid
+    assert oracle.completed[-1][1].root.parts[0].text == '{"label": "FRAUD", "risk": '
 
 
 def test_a_faulty_row_is_told_and_the_others_go_on():
