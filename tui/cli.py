@@ -44,6 +44,8 @@ VERBS = {
     "why": Verb("tui.commands.why", "Explain why an answer was given as it was."),
     "log": Verb("tui.commands.log", "List, search, rate, correct, export or forget past answers."),
     "classify": Verb("tui.commands.classify", "Label texts as a domain says, one or a file of them."),
+    "eval": Verb("tui.commands.eval", "Measure a model on a domain, beside its baselines."),
+    "domains": Verb("tui.commands.domains", "List, show, check or make domain packs."),
     "data": Verb("tui.commands.data", "Build, import, check and describe datasets."),
     "docs": Verb("tui.commands.docs", "Add documents that questions may be answered from."),
     "models": Verb("tui.commands.models", "List, download, remove or prepare models."),

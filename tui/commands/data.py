@@ -51,10 +51,12 @@ def command() -> None:
 @click.option("--split", default="0.8,0.1,0.1", metavar="T,V,T", help="Shares of training, validation and test.")
 @_text_column
 @_label_column
+@click.option("--rename", multiple=True, metavar="FROM=TO", help="A label of the sources, and the domain's name of it.")
 @_licence
 @click.option("--chains", default="none", metavar="HOW", help="Reasoning: knowledge-base, teacher:ENGINE/MODEL, or none.")
 @click.option("--redact/--no-redact", default=True, help="Replace personal data and secrets by placeholders (default).")
 @click.option("--deny", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Words to redact, one a line.")
+@click.option("--region", default="", metavar="CC", help="Country whose national telephone numbers are meant first, as GB.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Of one row, by --tokenizer.")
 @click.option(
     "--tokenizer", metavar="MODEL", help="Count tokens as this local model does; with --max-tokens by default the embedded one."
@@ -216,6 +218,8 @@ def _options(stack: ExitStack, flags: dict[str, Any]) -> "BuildOptions":
         shares=_shares(flags["split"]),
         redact=flags["redact"],
         deny=_words(flags["deny"]),
+        region=flags["region"],
+        rename=_renamed(flags["rename"]),
         max_tokens=flags["max_tokens"] or 0,
         overlong="refuse" if flags["overlong"] == "refuse" else "truncate_prompt",
         count_tokens=_counting(engines, counted) if engines and counted else None,
@@ -233,6 +237,16 @@ def _shares(given: str) -> tuple[float, float, float]:
     except ValueError as error:
         raise click.UsageError(f"--split is three shares such as 0.8,0.1,0.1, not {given!r}") from error
     return train, validation, test
+
+
+def _renamed(given: "Sequence[str]") -> tuple[tuple[str, str], ...]:
+    found = []
+    for one in given:
+        name, equals, other = one.partition("=")
+        if not (name and equals and other):
+            raise click.UsageError(f"--rename is FROM=TO, not {one!r}")
+        found.append((name.strip(), other.strip()))
+    return tuple(found)
 
 
 def _words(file: Path | None) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""The parts of `redact`: what is personal (`people`), what is secret (`secrets`), and what stands around a number (`around`)."""

@@ -1,0 +1,1 @@
+"""One file for each kind of source, and how a record becomes a row. The door is data/datasets/sources.py."""
