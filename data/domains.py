@@ -282,12 +282,12 @@ def read(folder: Path) -> Domain:
     file = folder / "domain.toml"
     try:
         described = Description.model_validate(tomllib.loads(_text(file)))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{file} is not TOML: {error}", "correct it") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise InputError(f"{file}: {where}: {first['msg']}", f"pointsman domains check {folder}") from error
+    except (ValueError, RecursionError) as error:  # TOML that is none, numbers too long, nested too deeply
+        raise InputError(f"{file} is not TOML: {one_line(str(error), 200)}", "correct it") from error
     if described.name != folder.name:
         raise InputError(f"{file} says name = {described.name!r} in the folder {folder.name!r}", "name both alike")
     return Domain(folder, described)
@@ -325,7 +325,7 @@ def _unmet(path: str, kind: str, value: Any, found: Any, others: Mapping[str, Ma
     number = isinstance(found, int | float) and not isinstance(found, bool)
     tests: dict[str, Callable[[], bool]] = {
         "not": lambda: found != value,
-        "in": lambda: found in value,
+        "in": lambda: isinstance(value, list) and found in value,
         "below": lambda: number and value is not None and found < value,
         "above": lambda: number and value is not None and found > value,
         "contains": lambda: _contains(found, value),

@@ -24,7 +24,7 @@ from router.engines import Engines, Resolved
 from router.engines.structure import Completion, Structure
 from router.linear import Floats, Linear
 
-CALIBRATION_ROWS = 128
+CALIBRATION_ROWS = 64
 """Validation rows at most that a model is calibrated on."""
 SLOW_ROWS = 16
 """The same where the model reasons before it names the label."""

@@ -2,11 +2,12 @@
 
 Exact: the same text after Unicode NFKC, case folding and joining of white space (sha256, its first 128 bits kept). Near: the
 Jaccard similarity of the sets of five-character shingles, estimated by MinHash with the permutations of datasketch ("affine32").
-The shingles are hashed by numpy and all 160 permutations applied at once, so that a row of 1 KB takes about 0.15 ms; datasketch's
+The shingles are hashed by numpy and all 160 permutations applied at once, so that a row of 1 KB takes about 0.3 ms; datasketch's
 own `MinHash.update_batch` calls a Python function for every shingle, and its in-memory `MinHashLSH` keeps several KB a row.
 
 Memory is flat: signatures (8 bits of each minimum, b-bit MinHash, Li and König 2010) and band keys go to files as rows come;
-the end reads one band at a time. Not covered: meaning (a paraphrase is another text) and texts contained in longer ones.
+the end reads one band at a time. Measured: 1,000,000 rows of 1.3 KB in 350 s and 15 s, 323 MB resident at the peak. Not covered:
+meaning (a paraphrase is another text) and texts contained in longer ones.
 """
 
 import hashlib
@@ -71,7 +72,7 @@ class Signatures:
         self._finished = False
 
     def add(self, texts: str) -> None:
-        """Take the next row's text (all of it that counts, joined). About 0.15 ms and 0 bytes of memory for 1 KB."""
+        """Take the next row's text (all of it that counts, joined). About 0.3 ms for 1 KB; memory does not grow."""
         plain = normalised(texts)
         self._digests.append(hashlib.sha256(plain.encode("utf-8", "surrogatepass")).digest()[:16])
         self._minima.append(self._signature(plain))

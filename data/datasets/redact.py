@@ -1,7 +1,7 @@
 """Personal data and secrets in rows replaced by placeholders such as `<EMAIL_ADDRESS>`; the report counts, and never quotes.
 
 Found are structured kinds: what has a pattern, a checksum or a word beside it (see `_redact`), and the names and places that the
-user wishes to keep out. Nothing is sent, fetched or loaded but code. A text that holds no candidate costs about 10 µs.
+user wishes to keep out. Nothing is sent, fetched or loaded but code. A text of 1 KB without a candidate costs about 25 µs.
 The same value gets the same placeholder in every text of a row, also where nothing around it says what it is. Redacting what was
 redacted changes nothing. Not covered: names and places that nobody listed, and what only its meaning makes private.
 """
@@ -25,7 +25,23 @@ _SHORT: Final = 6  # characters: shorter values are replaced only where they wer
 _NUMBER: Final = re.compile(r"[0-9](?:[^\w\n]{0,3}[0-9]){5}|[0-9]\.[0-9]+\.[0-9]+\.[0-9]")
 _LONG: Final = 20  # characters of a word that may be a key
 _HEXADECIMAL: Final = re.compile(r"[.:-][0-9A-Fa-f]{1,4}([.:-])[0-9A-Fa-f]{1,4}\1[0-9A-Fa-f]|\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}")
-_SIGNS: Final = ("@", "://", "::", "pass", "secret", "token", "pw", "key", "auth", "curl ", "mysql", " dot ", "at)", "at]")
+_SIGNS: Final = (
+    "@",
+    "://",
+    "::",
+    "pass",
+    "secret",
+    "token",
+    "pw",
+    "key",
+    "auth",
+    "session",
+    "curl ",
+    "mysql",
+    " dot ",
+    "at)",
+    "at]",
+)
 _SIGNS_OF_NUMBERS: Final = ("born", "birth", "dob", "d.o.b", "geb", "licen", "dl", "pin", "driv")
 
 
@@ -77,10 +93,9 @@ class Redactor:
         if any(sign in lowered for sign in _SIGNS) or "AKIA" in text or "ASIA" in text or _HEXADECIMAL.search(text):
             return True
         digits = count_digits(text)
-        if digits > 2 and (
-            (digits > 3 and (_NUMBER.search(text) or max(map(len, text.split())) >= _LONG))
-            or any(sign in lowered for sign in _SIGNS_OF_NUMBERS)
-        ):
+        if (digits > 3 or "_" in text) and max(map(len, text.split()), default=0) >= _LONG:
+            return True
+        if digits > 2 and ((digits > 3 and _NUMBER.search(text)) or any(sign in lowered for sign in _SIGNS_OF_NUMBERS)):
             return True
         return self._deny is not None and self._deny.search(text) is not None
 

@@ -1,10 +1,11 @@
 """Personal data by Presidio's pattern recognisers, without a language model and without the network.
 
-Each recogniser reads only the surroundings of a candidate that a cheap pattern found, so that its own pattern never meets a long
-text. E-mail addresses are checked with the list of public suffixes inside tldextract, never with a fresh one. What Presidio has
-no pattern for is found here: cards of the 2 series and with dots, Ethereum addresses, sort codes, dates of birth in words, and
-addresses written with "(at)". Not covered: names and places (see `deny` of the Redactor), street addresses, and numbers
-without a word that says what they are.
+A cheap pattern finds a candidate; Presidio's recogniser, with its check digits, has the last word on that span alone, so that its
+own pattern never meets a long text; then the words around decide (`around`). E-mail addresses are checked with the list of public
+suffixes inside tldextract, never with a fresh one. Found here and not by Presidio: cards (it knows neither the 2 series nor which
+lengths a network issues), Ethereum addresses, sort codes, passports, licences and accounts by the word before them, dates of birth
+in words, and addresses written with "(at)". Not covered: names and places (see `deny` of the Redactor), street addresses,
+birthdays without a year, and numbers without a word that says what they are.
 """
 
 import re
@@ -292,7 +293,7 @@ def _is_passport(text: str, start: int, end: int, score: float) -> bool:
     return (
         6 <= len(found) <= 9
         and found.isalnum()
-        and sum(map(str.isdigit, found)) >= 6
+        and sum(map(str.isdigit, found)) >= (5 if len(found) == 9 and found.upper() == found else 6)
         and after(text, start, around.PASSPORT)
         and not is_a_things(text, start)
     )

@@ -27,6 +27,8 @@ _ASSIGNED: Final = re.compile(
     r"[\"'=`]|A(?:KIA|SIA|BIA|CCA|3T)|gh[pousr]_|xox|hooks|[sr]k_live|eyJ|PRIVATE KEY|PuTTY|sk-|npm_|pypi-|SG\.|sq0|[A-Za-z0-9_-]{24}|://"
 )
 """What a line has that one of the plugins takes for a secret; a word alone is not enough."""
+_QUOTED: Final = (*_ENTROPY, "KeywordDetector")
+_QUOTE: Final = re.compile("[\"'`]")  # none of their patterns matches without one
 _WORD: Final = re.compile(r"key|token|secret|passw|pwd|auth|credential|bearer|signature", re.IGNORECASE)
 _PREFIXES: Final = (
     "AKIA", "ASIA", "ABIA", "ACCA", "A3T", "AROA", "AIDA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-",
@@ -34,57 +36,79 @@ _PREFIXES: Final = (
     "SG.", "sq0", "AIza", "ya29.", "hf_", "dckr_", "-us", "://", "AKC", "AP",
 )  # fmt: skip
 _WORDS: Final = (
-    "key", "token", "secret", "passw", "pwd", "passphrase", "passcode", "pass", "auth", "credential", "bearer", "signature", "session",
-    "contrase", "cloudant", "softlayer", "pin", "pw", "mysql", "mariadb", "?", "&",
+    "key", "token", "secret", "pass", "pwd", "auth", "credential", "bearer", "signature", "session", "contrase", "cloudant",
+    "softlayer", "pin", "pw", "mysql", "mariadb", "?", "&",
 )  # fmt: skip
 _LONG: Final = re.compile(r"[\w-]{24}")
 _BEGIN: Final = r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
 _END: Final = r"-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
-_ASSIGN: Final = r"(?: for [\w ]{1,30})?[\"'\]]{0,2}\s{0,4}(?::=|=>|={1,3}|->|:|>|\bis now|\bis|\bwas|\bto)\s{0,4}[\"'`]?"
+_ASSIGN: Final = (
+    r"(?: for [\w ]{1,30}(?=: |\s(?:is|was)\b))?[\"'\]]{0,2}\s{0,4}(?::=|=>|={1,3}|->|:|>|\bis now|\bis|\bwas|\bto)\s{0,4}[\"'`]?"
+)
 _OWN: Final = tuple(
-    (kind, re.compile(pattern))
-    for kind, pattern in (
-        ("PRIVATE_KEY", rf"{_BEGIN}[A-Za-z0-9+/=\s:,\\.-]{{0,20000}}?{_END}"),
-        ("PRIVATE_KEY", rf"{_BEGIN}(?:\s{{0,3}}[A-Za-z0-9+/]{{20,76}})*(?:\s?[A-Za-z0-9+/]{{0,75}}={{1,2}})?"),
-        ("JWT", r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]{0,1024})?"),
-        ("URL_CREDENTIALS", r"(?<=://)[^\s/@:<>\"']{0,200}:[^\s/@<>\"']{1,200}(?=@)"),
-        ("GITHUB_TOKEN", r"\b(?:github_pat_\w{22,255}|gh[pousr]_\w{30,255})"),
-        ("SLACK_TOKEN", r"\bx(?:ox[abposre]|app)-[\w-]{10,250}|https://hooks\.slack\.com/(?:services|workflows)/[\w/]{10,200}"),
-        ("STRIPE_KEY", r"\b(?:[sr]k_(?:live|test)|whsec)_[0-9A-Za-z]{16,250}"),
-        ("AWS_KEY", r"\b(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[0-9A-Z]{16}\b"),
-        ("AWS_KEY", r"(?i)aws.{0,20}?(?:secret|key).{0,24}?[\s:=\"']([0-9a-z/+]{40})(?![0-9a-z/+=])"),
-        ("API_KEY", r"\bAIza[\w-]{35}|\bya29\.[\w-]{20,250}|\bhf_[A-Za-z0-9]{30,60}\b|\bnpm_[A-Za-z0-9]{36}|\bglpat-[\w-]{20,60}"),
-        ("API_KEY", r"\bsk-(?:ant-|proj-|or-|svcacct-)?[\w-]{20,250}|\bdckr_pat_[\w-]{20,60}|\bpypi-Ag[\w-]{50,250}"),
-        ("API_KEY", r"\bSG\.[\w-]{16,32}\.[\w-]{16,64}"),
-        ("API_KEY", r"(?i)\bbearer\s+([\w.~+/=-]{16,2000})"),
+    (kind, tuple(signs.split(" ")), re.compile(pattern))
+    for kind, signs, pattern in (
+        ("PRIVATE_KEY", "private", rf"{_BEGIN}[A-Za-z0-9+/=\s:,\\.-]{{0,20000}}?{_END}"),
+        ("PRIVATE_KEY", "private", rf"{_BEGIN}(?:\s{{0,3}}[A-Za-z0-9+/]{{20,76}})*(?:\s?[A-Za-z0-9+/]{{0,75}}={{1,2}})?"),
+        ("JWT", "eyj", r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]{0,1024})?"),
+        ("URL_CREDENTIALS", "://", r"(?<=://)[^\s/@:<>\"']{0,200}:[^\s/@<>\"']{1,200}(?=@)"),
+        ("GITHUB_TOKEN", "gh github_pat_", r"\b(?:github_pat_\w{22,255}|gh[pousr]_\w{30,255})"),
+        (
+            "SLACK_TOKEN",
+            "xox xapp- hooks.slack",
+            r"\bx(?:ox[abposre]|app)-[\w-]{10,250}|https://hooks\.slack\.com/(?:services|workflows)/[\w/]{10,200}",
+        ),
+        ("STRIPE_KEY", "k_live_ k_test_ whsec_", r"\b(?:[sr]k_(?:live|test)|whsec)_[0-9A-Za-z]{16,250}"),
+        ("AWS_KEY", "a3 ak as ab ac ar ai", r"\b(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[0-9A-Z]{16}\b"),
+        ("AWS_KEY", "aws", r"(?i)aws.{0,20}?(?:secret|key).{0,24}?[\s:=\"']([0-9a-z/+]{40})(?![0-9a-z/+=])"),
+        (
+            "API_KEY",
+            "aiza ya29. hf_ npm_ glpat-",
+            r"\bAIza[\w-]{35}|\bya29\.[\w-]{20,250}|\bhf_[A-Za-z0-9]{30,60}\b|\bnpm_[A-Za-z0-9]{36}|\bglpat-[\w-]{20,60}",
+        ),
+        (
+            "API_KEY",
+            "sk- dckr_pat_ pypi-ag",
+            r"\bsk-(?:ant-|proj-|or-|svcacct-)?[\w-]{20,250}|\bdckr_pat_[\w-]{20,60}|\bpypi-Ag[\w-]{50,250}",
+        ),
+        ("API_KEY", "sg.", r"\bSG\.[\w-]{16,32}\.[\w-]{16,64}"),
+        ("API_KEY", "bearer", r"(?i)\bbearer\s+([\w.~+/=-]{16,2000})"),
         (
             "URL_TOKEN",
+            "? &",
             r"(?i)[?&](?:(?:access|auth|id|refresh)?_?token|api_?key|key|secret|client_secret|sig|signature|x-amz-signature"
             r"|x-amz-credential|x-amz-security-token|password|passwd|pwd|session(?:id|_id)?|auth|code|sas)=([^\s&#<>\"')]{6,2000})",
         ),
         (
             "API_KEY",
+            "key secret token session",
             r"(?i)(?:(?:api|auth|access|account|signing|encryption|private)[ _-]?key|secret|token|session[_-]?id)\w{0,20}"
             rf"{_ASSIGN}([\w/+=.~-]{{12,500}})",
         ),
-        ("API_KEY", r"(?i)(?:api[ _-]?key|access[ _-]?token|secret[ _-]?key|token)\s+([\w-]{20,500})"),
-        ("PASSWORD", r"(?i)\b(?:pin|passcode)(?: (?:number|code))?(?: is| was|[:=])? {1,3}(\d{4,8})(?![\w.,]*\d)"),
-        ("PASSWORD", r"(?i)\bauthorization[\"']?\s{0,4}[:=]\s{0,4}[\"']?basic\s+([\w+/=-]{8,500})"),
-        ("PASSWORD", r"(?i)\bcurl\s[^\n]{0,200}?\s?-u\s{0,4}[\"']?([^\s\"':]{1,64}:[^\s\"']{3,128})"),
+        ("API_KEY", "key token", r"(?i)(?:api[ _-]?key|access[ _-]?token|secret[ _-]?key|token)\s+([\w-]{20,500})"),
+        ("PASSWORD", "pin passcode", r"(?i)\b(?:pin|passcode)(?: (?:number|code))?(?: is| was|[:=])? {1,3}(\d{4,8})(?![\w.,]*\d)"),
+        ("PASSWORD", "authorization", r"(?i)\bauthorization[\"']?\s{0,4}[:=]\s{0,4}[\"']?basic\s+([\w+/=-]{8,500})"),
+        ("PASSWORD", "curl", r"(?i)\bcurl\s[^\n]{0,200}?\s?-u\s{0,4}[\"']?([^\s\"':]{1,64}:[^\s\"']{3,128})"),
         (
             "PASSWORD",
+            "mysql mariadb sshpass",
             r"(?i)\b(?:mysql\w{0,8}|mariadb)\s[^\n]{0,200}?\s?-p([^\s\"'-][^\s\"']{3,128})|\bsshpass\s+-p\s{0,4}[\"']?([^\s\"']{4,128})",
         ),
-        ("PASSWORD", r"(?i)(?:--password|\bpassword|\bpasswd)(?:\s+(?=[\"'])|(?<=--password)\s+)[\"']?([^\s\"'`<>]{4,128})"),
         (
             "PASSWORD",
+            "passw",
+            r"(?i)(?:--password|\bpassword|\bpasswd)(?:\s+(?=[\"'])|(?<=--password)\s+)[\"']?([^\s\"'`<>]{4,128})",
+        ),
+        (
+            "PASSWORD",
+            "pass pw pin contraseña",
             r"(?i)(?:password|passwd|passwort|passcode|passphrase|contraseña|mot de passe"
             r"|(?<![a-z])(?:pwd?|pass|pin)(?![a-z]))\w{0,12}"
             rf"{_ASSIGN}([^\s\"'`<>]{{4,128}})",
         ),
     )
 )
-"""By kind; the first group, where there is one, is the secret. Order is precedence."""
+"""Kind, what a text has in lower case where the pattern can match, and the pattern; its group, if any, is the secret."""
 _NOT_SECRET: Final = re.compile(
     r"(?i)^(?:none|null|nil|true|false|undefined|required|optional|string|str|password|passwd|secret|token|changeme|example|your[-_\w]*"
     r"|my[-_]\w+|x+|\*+|\.+|-+|input|text|hidden|env|process\.env.*|os\.environ.*|[${&].*|%[(s{].*|.*\(.*|.*\[.*|https?:.*)$"
@@ -102,24 +126,21 @@ class Secrets:
         if not _may_hold(text):
             return
         hidden = {place for match in PLACEHOLDER.finditer(text) for place in range(match.start(), match.end())}
-        for kind, pattern in _OWN:
-            for match in pattern.finditer(text):
-                if pattern.groups and match.start() in hidden:
-                    continue  # the word for a secret is a placeholder's
-                start, end = match.span(match.lastindex or 0)
-                quoted = _is_quoted(text, start, end)
-                if not quoted:
-                    end = start + len(text[start:end].rstrip(".,;:)"))
-                if pattern.groups == 0 or _is_secret(text[start:end], quoted, kind):
-                    yield Found(kind, start, end, 0)
+        lowered = text.lower()
+        for kind, signs, pattern in _OWN:
+            if any(sign in lowered for sign in signs):
+                for match in pattern.finditer(text):
+                    if pattern.groups == 0 or match.start() not in hidden:  # else the word for a secret is a placeholder's
+                        yield from _assigned(text, match, kind)
         for start, line in _pieces(text):
             if _ASSIGNED.search(line) and _may_hold(line):
                 yield from self._by_plugins(line, start)
 
     def _by_plugins(self, line: str, offset: int) -> Iterator[Found]:
         for plugin in self._plugins:
-            entropy = type(plugin).__name__ in _ENTROPY
-            if entropy and _WORD.search(line) is None:
+            name = type(plugin).__name__
+            entropy = name in _ENTROPY
+            if (entropy and _WORD.search(line) is None) or (name in _QUOTED and _QUOTE.search(line) is None):
                 continue
             for value in set(plugin.analyze_string(line)):
                 if not value or (entropy and plugin.calculate_shannon_entropy(value) <= plugin.entropy_limit):
@@ -133,6 +154,15 @@ class Secrets:
 def _may_hold(text: str) -> bool:
     lowered = text.lower()
     return any(sign in text for sign in _PREFIXES) or any(word in lowered for word in _WORDS) or _LONG.search(text) is not None
+
+
+def _assigned(text: str, match: re.Match[str], kind: str) -> Iterator[Found]:
+    start, end = match.span(match.lastindex or 0)
+    quoted = _is_quoted(text, start, end)
+    if not quoted:
+        end = start + len(text[start:end].rstrip(".,;:)"))
+    if match.lastindex is None or _is_secret(text[start:end], quoted, kind):
+        yield Found(kind, start, end, 0)
 
 
 def _plugins() -> Sequence[Any]:
