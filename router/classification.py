@@ -162,7 +162,7 @@ class Classifier:
             output[self.contract.label_path] = choice.label
         elif choice is not None and not self._model.reference:  # no model is left, but a label: the encoder's or a rule's
             output, fault = {self.contract.label_path: choice.label}, ""
-        if output:
+        if output or verdict.set:  # what rules set stands, whatever came of the model
             for path, value in verdict.set.items():
                 if path not in (LABEL, self.contract.label_path):
                     _put(output, path, value)

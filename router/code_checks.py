@@ -28,16 +28,16 @@ _WHY_CHARS = 400
 # Runs in the sandbox. Each task: the answer, its blocks, its Python code, and the statements that must hold after it. An exit of
 # the answer's is its own fault, so BaseException is caught. What the answer prints is thrown away.
 _PROGRAM = """
-import io, json, sys
+import json, os, sys
 tasks, mark = json.loads({tasks!r}), {mark!r}
-said = sys.stdout
+said, nowhere = sys.stdout, open(os.devnull, "w")
 def told(number, why):
     said.write(mark + json.dumps([number, why]) + "\\n"); said.flush()
 def fault(error):
     return (type(error).__name__ + ": " + str(error)).strip(": ")
 for number, task in enumerate(tasks):
     names = {{"__name__": "answer", "ANSWER": task["answer"], "BLOCKS": [tuple(block) for block in task["blocks"]]}}
-    sys.stdout = sys.stderr = io.StringIO()
+    sys.stdout = sys.stderr = nowhere
     stage = "its code does not run"
     try:
         exec(compile(task["code"], "answer.py", "exec"), names)

@@ -16,6 +16,7 @@ Conditions are those of docs/rules.md. Not covered: weighing rules against other
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ RULE_KEYS = ("name", "priority", "when", "set", "never", "at_most", "at_least", 
 TEST_KEYS = ("text", "match")
 ACTIONS = ("set", "never", "at_most", "at_least")
 LABEL = "label"
+_SPACES = re.compile(r"[^\S\n]{2,}")  # a second space hides nothing from a regex
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class DomainRules:
 
     def verdict(self, text: str) -> Verdict:
         """What the rules say about a text; nothing about an empty one."""
-        facts = Facts.of(text)
+        facts = Facts.of(_SPACES.sub(" ", text))
         if not facts.text:
             return Verdict()
         matched: list[str] = []

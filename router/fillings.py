@@ -88,7 +88,7 @@ def _value(part: Mapping[str, Any], domain: Domain, known: Known, output: Mappin
         keys = part.get("items", {}).get("properties", {"indicator": {}, "quote": {}})
         return [{key: getattr(one, key) for key in keys if hasattr(one, key)} for one in known.evidence[:most]]
     if kind == "unfamiliar_terms":
-        return unfamiliar(known.text, domain.glossary | set(known.words))[:most]
+        return unfamiliar(known.text, domain.glossary | set(known.words))[:most] if known.words else []
     if kind == "resources":
         called = any(_at(output, path) in values for path, values in domain.described.resources_when.items())
         if not called:
