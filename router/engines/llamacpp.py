@@ -10,7 +10,8 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ from data.config import LlamaCppSettings, Settings
 from data.errors import EngineInterrupted, ModelMissing
 from router.engines._llamacpp.files import ENGINE, Found, listing, locate
 from router.engines._llamacpp.header import Array, check
-from router.engines.base import Capabilities, Engine, ModelInfo, Request, Standing
+from router.engines.base import Adapter, Capabilities, Engine, ModelInfo, Request, Standing
+from router.engines.structure import Completion, Structure
 
 if TYPE_CHECKING:
     from router.engines._llamacpp.embed import Embedder
@@ -64,7 +66,7 @@ class LlamaCpp(Engine):
             yield Chunk(phase="loading")
         model = self._loaded(slot)
         load_s = time.perf_counter() - started
-        self._admit(request, found)
+        self._admit(request.adapter, found)
         from router.engines._llamacpp.generate import answer
 
         yield from answer(model, request, started, load_s)
@@ -73,10 +75,26 @@ class LlamaCpp(Engine):
         """Natural log-probability of each token of each continuation, given the rendered request."""
         found = locate(request.model, self._settings.folders)
         model = self._loaded(self._slot(found))
-        self._admit(request, found)
+        self._admit(request.adapter, found)
         from router.engines._llamacpp.score import score
 
         return score(model, request, continuations)
+
+    def complete(self, requests: Iterable[Request], structure: Structure) -> Iterator[Completion]:
+        """Completions, many at once, with the probabilities of all choices; raises as `stream` what concerns every row.
+
+        A model whose state cannot be shared (recurrent ones) answers by JSON schema, one row after the other.
+        """
+        for (name, adapter), rows in groupby(requests, key=lambda request: (request.model, request.adapter)):
+            found = locate(name, self._settings.folders)
+            model = self._loaded(self._slot(found))
+            self._admit(adapter, found)
+            if model.is_recurrent:
+                yield from super().complete(rows, structure)
+                continue
+            from router.engines._llamacpp.complete import complete
+
+            yield from complete(model, rows, structure, adapter, available_bytes())
 
     def embed(self, texts: Sequence[str], model: str = "") -> NDArray[np.float32]:
         """L2-normalised sentence vectors, shape (len(texts), dimensions); without `model`, those of the catalog's encoder."""
@@ -209,12 +227,12 @@ class LlamaCpp(Engine):
                     del self._slots[key]
             raise
 
-    def _admit(self, request: Request, found: Found) -> None:
+    def _admit(self, adapter: Adapter | None, found: Found) -> None:
         """Let an adapter of unknown origin be tried in a child process first."""
-        if request.adapter is not None and Path(request.adapter.path).is_file():
+        if adapter is not None and Path(adapter.path).is_file():
             from router.engines._llamacpp.probe import ensure
 
-            ensure(found.path, Path(request.adapter.path))
+            ensure(found.path, Path(adapter.path))
 
 
 class _Slot:

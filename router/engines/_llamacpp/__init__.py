@@ -15,5 +15,16 @@ text       token bytes -> text, thinking and stop strings
 generate   the answer, token by token
 score      log-probabilities of given continuations
 embed      sentence vectors
+complete   many structured answers at once: rows drawn, admitted, given back in order
+batching   the answers at work in one context: what they share, their sequences, one batch a round
+answer     one structured answer, decision by decision
+plan       what all answers of one structure share
+unfolding  a structure part by part: fixed text, decision, what comes after
+choosing   a choice by the exact probabilities over the tree of its options' tokens
+writing    free text, token by token up to its end
+counting   a number within bounds, digit by digit
+masks      which tokens may come next in free text
+drawing    one token drawn from logits
+dequantised  the same weights in F32, for reading many tokens at once
 model      one loaded file with its vocabulary, template, adapters and contexts
 """

@@ -24,11 +24,23 @@ ATTENTION_BYTES = 512 << 20  # of attention scores in one batch without flash at
 class Context:
     """A context of `size` tokens at most, on a loaded model."""
 
-    def __init__(self, api: Any, model: int, *, size: int, batch: int, threads: int, vocab_size: int, on_gpu: bool = False) -> None:
+    def __init__(
+        self,
+        api: Any,
+        model: int,
+        *,
+        size: int,
+        batch: int,
+        threads: int,
+        vocab_size: int,
+        on_gpu: bool = False,
+        sequences: int = SEQUENCES + 1,
+        flash: bool = False,
+    ) -> None:
         """Raises ModelInvalid where llama.cpp cannot make it (most often for lack of memory)."""
         self._api = api
         rolls_back = not (api.llama_model_is_recurrent(model) or api.llama_model_is_hybrid(model))
-        self.sequences = SEQUENCES + 1 if rolls_back else 1
+        self.sequences = sequences if rolls_back else 1
         self.rows = max(self.sequences, min(batch, LOGITS_BYTES // (4 * vocab_size)))
         params = api.llama_context_default_params()
         params.n_ctx = size
@@ -38,7 +50,7 @@ class Context:
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True  # the sequences share their prefix
         params.no_perf = True
-        if not on_gpu and 4 * size * params.n_batch * api.llama_model_n_head(model) <= ATTENTION_BYTES:
+        if not on_gpu and not flash and 4 * size * params.n_batch * api.llama_model_n_head(model) <= ATTENTION_BYTES:
             params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
         bindings.forget_log()
         self.pointer: Any = api.llama_init_from_model(model, params)

@@ -16,7 +16,8 @@ from typing import Any
 from data.config import LlamaCppSettings
 from data.errors import EngineInterrupted, ModelInvalid, ModelMissing
 from router.engines._llamacpp import bindings, header
-from router.engines._llamacpp.context import Context
+from router.engines._llamacpp.context import SEQUENCES, Context
+from router.engines._llamacpp.masks import Alphabet
 from router.engines._llamacpp.template import ChatTemplate
 from router.engines._llamacpp.vocab import Vocab
 from router.engines.base import Adapter
@@ -41,6 +42,8 @@ class LoadedModel:
         self.pointer: Any = self._load(trial)
         self.vocab_pointer: Any = self.api.llama_model_get_vocab(self.pointer)
         self._contexts: OrderedDict[_Key | None, tuple[Context, Any]] = OrderedDict()
+        self._batches: dict[Context, Any] = {}
+        self.dequantised: LoadedModel | None = None
         if self.api.llama_vocab_type(self.vocab_pointer) == 0:  # LLAMA_VOCAB_TYPE_NONE
             self.close()
             raise ModelInvalid(f"{path} has no vocabulary", "download or convert it again")
@@ -61,6 +64,16 @@ class LoadedModel:
         return causal is False or bool(self.api.llama_model_has_encoder(self.pointer))
 
     @cached_property
+    def is_recurrent(self) -> bool:
+        """Whether the model has a state that sequences cannot share and that cannot go back."""
+        return bool(self.api.llama_model_is_recurrent(self.pointer) or self.api.llama_model_is_hybrid(self.pointer))
+
+    @cached_property
+    def alphabet(self) -> Alphabet:
+        """What the tokens spell, for answers of a given structure."""
+        return Alphabet(self.vocab)
+
+    @cached_property
     def template(self) -> ChatTemplate:
         """The chat template; raises ModelInvalid where it does not compile."""
         raw = self.api.llama_model_chat_template(self.pointer, None)
@@ -79,26 +92,22 @@ class LoadedModel:
             return self._contexts[key][0]
         while len(self._contexts) >= CONTEXTS:
             self._free(*self._contexts.popitem(last=False)[1])
-        lora = None if adapter is None else self._adapter(Path(adapter.path))  # before the context that uses it
-        try:
-            context = Context(
-                self.api,
-                self.pointer,
-                size=self.context_tokens,
-                batch=self.settings.batch,
-                threads=self.threads,
-                vocab_size=self.vocab.size,
-                on_gpu=self.settings.gpu_layers != 0 and self.api.llama_supports_gpu_offload(),
-            )
-        except ModelInvalid:
-            if lora is not None:
-                self.api.llama_adapter_lora_free(lora)
-            raise
-        if lora is not None and adapter is not None:
-            adapters = (self.api.llama_adapter_lora_p_ctypes * 1)(lora)
-            self.api.llama_set_adapters_lora(context.pointer, adapters, 1, (c_float * 1)(adapter.scale))
-        self._contexts[key] = (context, lora)
+        self._contexts[key] = self._made(adapter, SEQUENCES + 1)
+        return self._contexts[key][0]
+
+    def batch_context(self, adapter: Adapter | None, sequences: int, flash: bool) -> Context:
+        """A context of its own for many answers at once; `release` it. Raises as `context` does. flash: with flash attention."""
+        self.alive()
+        if self.is_encoder:
+            raise ModelInvalid(f"{self.path} is an encoder and writes no answers", "choose a chat model: pointsman models list")
+        context, lora = self._made(adapter, sequences, flash)
+        self._batches[context] = lora
         return context
+
+    def release(self, context: Context) -> None:
+        """Free a context of `batch_context`. Safe to call twice, and after the model was closed."""
+        if context in self._batches:
+            self._free(context, self._batches.pop(context))
 
     def alive(self) -> None:
         """Raise EngineInterrupted where the model was freed in the meantime."""
@@ -112,9 +121,37 @@ class LoadedModel:
             for context, lora in self._contexts.values():
                 self._free(context, lora)
             self._contexts.clear()
+            for context in list(self._batches):
+                self.release(context)
+            if self.dequantised is not None:
+                self.dequantised.close()
             if self.pointer is not None:
                 self.api.llama_model_free(self.pointer)
                 self.pointer = None
+
+    def _made(self, adapter: Adapter | None, sequences: int, flash: bool = False) -> tuple[Context, Any]:
+        """A new context, and the adapter that it uses."""
+        lora = None if adapter is None else self._adapter(Path(adapter.path))  # before the context that uses it
+        try:
+            context = Context(
+                self.api,
+                self.pointer,
+                size=self.context_tokens,
+                batch=self.settings.batch,
+                threads=self.threads,
+                vocab_size=self.vocab.size,
+                on_gpu=self.settings.gpu_layers != 0 and self.api.llama_supports_gpu_offload(),
+                sequences=sequences,
+                flash=flash,
+            )
+        except ModelInvalid:
+            if lora is not None:
+                self.api.llama_adapter_lora_free(lora)
+            raise
+        if lora is not None and adapter is not None:
+            adapters = (self.api.llama_adapter_lora_p_ctypes * 1)(lora)
+            self.api.llama_set_adapters_lora(context.pointer, adapters, 1, (c_float * 1)(adapter.scale))
+        return context, lora
 
     def _free(self, context: Context, lora: Any) -> None:
         context.close()

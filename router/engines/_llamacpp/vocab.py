@@ -72,6 +72,11 @@ class Vocab:
         text = self.plain(text)
         return self._joined(_cut(text) if self._cuts_freely else text, special=False)
 
+    def tokenise_within(self, text: str) -> list[int]:
+        """The tokens of plain text that goes on where other text ended, in which nothing is a control token."""
+        parts = self.plain(_cut(text) if self._cuts_freely else text).split(MARK)
+        return [token for part in parts if part for token in self._continued(part, special=False)]
+
     def tokenise_document(self, text: str) -> list[int]:
         """The tokens of plain text with the start and end tokens that the model wants around a document."""
         if self._cuts_freely:
