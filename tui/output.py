@@ -177,9 +177,7 @@ class Progress:
         share = min(done / total, 1.0)
         filled = round(share * 24)
         counts = f"{self._amount(done)} of {self._amount(total)}"
-        self._status.show(
-            f"{self._title}  {'█' * filled}{'░' * (24 - filled)} {share:4.0%}  {counts}{self._left(done, total)}"
-        )
+        self._status.show(f"{self._title}  {'█' * filled}{'░' * (24 - filled)} {share:4.0%}  {counts}{self._left(done, total)}")
 
     def _left(self, done: float, total: float) -> str:
         gained, seconds = done - (self._first or 0), time.monotonic() - self._started
