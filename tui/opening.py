@@ -6,7 +6,7 @@ at first use. Not covered: the chat, which opens the same parts behind its first
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -130,3 +130,14 @@ def prepare(model: str) -> None:
         embedded.prepare(model, output.note)
     except PointsmanError as fault:
         output.note(f"{model} could not be prepared and runs as it was packaged: {fault}")
+
+
+def prepare_named(engines: "Engines", references: Iterable[str], encoder: bool = False) -> None:
+    """As `prepare`, for those of the references that come with Pointsman, and the sentence encoder where it is asked for."""
+    from router.encoder import ENCODER
+
+    for reference in references:
+        if local := local_model(engines, reference):
+            prepare(local)
+    if encoder:
+        prepare(ENCODER)
