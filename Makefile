@@ -30,7 +30,7 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@for script in bench/[a-z]*.py; do \
 		case $$script in \
-			*/harness.py|*/attacks.py|*/train_mode_head.py) continue ;; \
+			*/harness.py|*/attacks.py|*/pii_corpus.py|*/train_mode_head.py) continue ;; \
 			*/router_accuracy.py|*/route_latency.py|*/modes.py|*/bfcl.py|*/injections.py) \
 				[ -n "$$POINTSMAN_DATASETS" ] || { echo "$$script needs POINTSMAN_DATASETS: left out"; continue; } ;; \
 		esac; \

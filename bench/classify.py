@@ -9,7 +9,7 @@ Every answer of both is parsed and validated. Ratios are of medians over rounds.
 generated tokens a row stand beside the speeds. Loading is not counted on either side, nor is what ours does once in the first
 batch of 16 rows or more: dequantising the weights, about 2 s. Rows are seeded sentences of about 60 tokens, or messages of
 sms_spam where POINTSMAN_DATASETS names the folder that holds it. The rest of the table: how close the probabilities are to
-those of `score`, alone and in company, and how many answers are tokenised otherwise than their finished text would be.
+those of `score`, alone and in company, and the tokens of the answers beside those of their finished texts tokenised anew.
 """
 
 import argparse

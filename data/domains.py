@@ -16,7 +16,7 @@ grammars and probabilities (router), and checking a pack with line numbers (data
 
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data import paths
+from data.cases import Case
 from data.chat import Message
 from data.checks import Check
 from data.errors import InputError, NotFound
@@ -40,11 +41,11 @@ FILLS = ("probability", "indicators", "unfamiliar_terms", "resources", "candidat
 that neither the glossary nor the encoder's vocabulary has; resources: the pack's `resources` where a rule or value calls for them;
 candidates: the labels in question where the label is unsure."""
 LARGEST_BYTES = 64 << 20
+LARGE = "a pack holds examples, not a data set"
 NAME = r"^[a-z][a-z0-9_]{0,39}$"
 
 Split = Literal["train", "validation"]
 T = TypeVar("T", bound=BaseModel)
-_MISSING = object()
 
 
 class _Table(BaseModel):
@@ -129,23 +130,6 @@ class Example(_Table):
     source: str = "written for this pack"
 
 
-class Case(_Table):
-    """One line of adversarial.jsonl. expect: a dotted path into the final output (`label` and `confidence` always exist) and
-    what must be there: a value, or one of {"not": v} {"in": [..]} {"below": x} {"above": x} {"contains": "text or item"}
-    {"empty": bool} {"above_case": "other id"} {"below_case": "other id"}, the last two against another case's number."""
-
-    id: str
-    text: str
-    expect: dict[str, Any] = {}
-    check: Check = Check()
-    """What an answer in free text must be like; `failures` does not look at it (router/code_checks.py does)."""
-    why: str = ""
-
-    def failures(self, output: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]] | None = None) -> list[str]:
-        """What is not as expected, in words; others: the outputs of the other cases by id."""
-        return [fault for path, wanted in self.expect.items() if (fault := _mismatch(path, wanted, output, others or {}))]
-
-
 @dataclass(frozen=True)
 class Domain:
     """A pack, read. `described` is domain.toml; the rest is read when it is first asked for."""
@@ -170,7 +154,7 @@ class Domain:
         if not file.is_file():
             return {}
         try:
-            found = json.loads(_text(file))
+            found = json.loads(paths.read_text(file, LARGEST_BYTES, LARGE))
         except (json.JSONDecodeError, RecursionError) as error:
             raise InputError(f"{file} is not valid JSON: {error}", f"pointsman domains check {self.name}") from error
         if not isinstance(found, dict) or found.get("type") != "object":
@@ -207,7 +191,7 @@ class Domain:
         """The words of the trade, case-folded."""
         file = self.folder / "glossary.txt"
         return (
-            frozenset(word.strip().casefold() for word in _text(file).splitlines() if word.strip())
+            frozenset(word.strip().casefold() for word in paths.read_text(file, LARGEST_BYTES, LARGE).splitlines() if word.strip())
             if file.is_file()
             else frozenset()
         )
@@ -266,7 +250,7 @@ def names() -> list[str]:
 
 def outside() -> tuple[str, ...]:
     """General questions that belong to no domain, for telling what is out of scope."""
-    return tuple(line for line in _text(FOLDER / "outside.txt").split("\n") if line.strip())
+    return tuple(line for line in paths.read_text(FOLDER / "outside.txt", LARGEST_BYTES, LARGE).split("\n") if line.strip())
 
 
 def load(name: str) -> Domain:
@@ -281,7 +265,7 @@ def read(folder: Path) -> Domain:
     """The pack in a folder. Raises InputError where its domain.toml is missing or wrong."""
     file = folder / "domain.toml"
     try:
-        described = Description.model_validate(tomllib.loads(_text(file)))
+        described = Description.model_validate(tomllib.loads(paths.read_text(file, LARGEST_BYTES, LARGE)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -291,67 +275,6 @@ def read(folder: Path) -> Domain:
     if described.name != folder.name:
         raise InputError(f"{file} says name = {described.name!r} in the folder {folder.name!r}", "name both alike")
     return Domain(folder, described)
-
-
-def at_path(output: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path; raises KeyError where there is none."""
-    found: Any = output
-    for part in path.split("."):
-        if not isinstance(found, Mapping) or part not in found:
-            raise KeyError(path)
-        found = found[part]
-    return found
-
-
-def _mismatch(path: str, wanted: Any, output: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> str:
-    try:
-        found = at_path(output, path)
-    except KeyError:
-        found = None if wanted is None or isinstance(wanted, dict) else _MISSING
-    if found is _MISSING:
-        return f"{path} is missing"
-    if not isinstance(wanted, dict):
-        return "" if found == wanted else f"{path} is {json.dumps(found, default=str)}, not {json.dumps(wanted)}"
-    faults = [_unmet(path, kind, value, found, others) for kind, value in wanted.items()]
-    return "; ".join(fault for fault in faults if fault)
-
-
-def _unmet(path: str, kind: str, value: Any, found: Any, others: Mapping[str, Mapping[str, Any]]) -> str:
-    if kind in ("above_case", "below_case"):
-        other = others.get(str(value))
-        if other is None:
-            return f"{path}: there is no case {value!r} to compare with"
-        return _unmet(path, kind.removesuffix("_case"), _number_at(other, path), found, others)
-    number = isinstance(found, int | float) and not isinstance(found, bool)
-    tests: dict[str, Callable[[], bool]] = {
-        "not": lambda: found != value,
-        "in": lambda: isinstance(value, list) and found in value,
-        "below": lambda: number and value is not None and found < value,
-        "above": lambda: number and value is not None and found > value,
-        "contains": lambda: _contains(found, value),
-        "empty": lambda: (not found) == value,
-    }
-    met = tests.get(kind)
-    if met is None:
-        return f"{path}: {kind!r} is no expectation"
-    return "" if met() else f"{path} is {json.dumps(found, default=str)[:200]}, expected {kind} {json.dumps(value)}"
-
-
-def _number_at(output: Mapping[str, Any], path: str) -> float | None:
-    try:
-        found = at_path(output, path)
-    except KeyError:
-        return None
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
-
-
-def _contains(found: Any, value: Any) -> bool:
-    """Text within text whatever the case; an item of a list, or a value of one of its objects."""
-    if isinstance(found, str):
-        return str(value).casefold() in found.casefold()
-    if isinstance(found, Sequence):
-        return any(item == value or (isinstance(item, Mapping) and value in item.values()) for item in found)
-    return False
 
 
 def _without_fills(schema: Any) -> Any:
@@ -380,7 +303,7 @@ def _filled(part: Mapping[str, Any]) -> bool:
 def _rows(file: Path, kind: type[T]) -> Iterator[T]:
     if not file.is_file():
         return
-    for number, line in enumerate(_text(file).split("\n"), start=1):
+    for number, line in enumerate(paths.read_text(file, LARGEST_BYTES, LARGE).split("\n"), start=1):
         if line.strip():
             try:
                 yield kind.model_validate_json(line)
@@ -388,14 +311,3 @@ def _rows(file: Path, kind: type[T]) -> Iterator[T]:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"])
                 raise InputError(f"{file}:{number}: {where}: {first['msg']}", "correct the line") from error
-
-
-def _text(file: Path) -> str:
-    try:
-        if file.stat().st_size > LARGEST_BYTES:
-            raise InputError(f"{file} is larger than {LARGEST_BYTES >> 20} MB", "a pack holds examples, not a data set")
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 text, at byte {error.start}", "save it as UTF-8") from error
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}", "make it a readable file") from error

@@ -12,7 +12,8 @@ import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from data.domains import Case, Example
+from data.cases import Case
+from data.domains import Example
 from data.sanitise import one_line
 
 WORDS, FEWER_WORDS = 8, 3

@@ -19,11 +19,11 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from data import paths
 from data.domains import Domain
 from data.errors import InputError
 from data.patterns import LONGEST_PATTERN, PATTERN_CHARS, checked, plain
@@ -90,7 +90,11 @@ class Indicators:
     def of(cls, domain: Domain) -> "Indicators":
         """The knowledge base of a pack. Raises InputError with file and line where it is wrong."""
         file = domain.folder / FILE
-        return cls.parse(_text(file), str(file), domain.labels) if file.is_file() else cls()
+        return (
+            cls.parse(paths.read_text(file, LARGEST, "keep the signs that matter"), str(file), domain.labels)
+            if file.is_file()
+            else cls()
+        )
 
     @classmethod
     def parse(cls, text: str, source: str = FILE, labels: Sequence[str] = ()) -> "Indicators":
@@ -250,14 +254,3 @@ def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             merged.append((start, end))
     return merged
-
-
-def _text(file: Path) -> str:
-    try:
-        if file.stat().st_size > LARGEST:
-            raise InputError(f"{file} is larger than {LARGEST >> 20} MB", "keep the signs that matter")
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 text, at byte {error.start}", "save it as UTF-8") from error
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}", "make it a readable file") from error

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from data import domains, drafts, paths
 from data._checks.similar import alike, folded
-from data.domains import Case, Example
+from data.cases import Case
+from data.domains import Example
 from data.errors import InputError
 from data.sanitise import one_line
 

@@ -80,6 +80,21 @@ def replacing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
             Path(temporary).unlink(missing_ok=True)
 
 
+def read_text(path: Path, most_bytes: int, fix: str) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark; fix: what to do about one larger than `most_bytes`.
+
+    Raises InputError naming the path and what is wrong: too large, not UTF-8, not readable.
+    """
+    try:
+        if path.stat().st_size > most_bytes:
+            raise InputError(f"{path} is larger than {most_bytes >> 20} MB", fix)
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text, at byte {error.start}", "save it as UTF-8") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}", "make it a readable file") from error
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename inside `folder` durable (a no-op where folders cannot be opened, as on Windows)."""
     if os.name == "nt":

@@ -21,7 +21,7 @@ from router.engines.structure import Literal, Node, Number, Repeat, Select, Seri
 
 STRING_CHARS = 600
 """Of a string without maxLength."""
-REASONING_CHARS = 1_200
+REASONING_CHARS = 600
 """Of free reasoning before the JSON."""
 MAX_ITEMS = 8
 """Of an array without maxItems."""

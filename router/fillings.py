@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from data.domains import FIELD_KEY, FILL_KEY, Domain, at_path
+from data.cases import at_path
+from data.domains import FIELD_KEY, FILL_KEY, Domain
 from data.indicators import Evidence
 from router.domain_rules import Verdict
 

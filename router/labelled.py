@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from data import paths
 from data.errors import InputError
 from data.sanitise import one_line
 
@@ -200,7 +201,7 @@ def _pairs(rows: Any, path: Path, name: str) -> list[Row]:
 
 def _rows(path: Path) -> Iterator[Row]:
     """Text and label of every row of a CSV, TSV or JSONL file, by its header or keys."""
-    content = _read(path)
+    content = paths.read_text(path, LARGEST_BYTES, "take a sample of it")
     if path.suffix in (".jsonl", ".ndjson"):
         for number, line in enumerate(content.splitlines(), start=1):
             if line.strip():
@@ -230,7 +231,7 @@ def _pair(row: Mapping[str, Any], path: Path, number: int) -> Row:
 
 
 def _json(path: Path) -> Any:
-    return _parsed(_read(path), path)
+    return _parsed(paths.read_text(path, LARGEST_BYTES, "take a sample of it"), path)
 
 
 def _parsed(text: str, path: Path, where: str = "") -> Any:
@@ -238,17 +239,6 @@ def _parsed(text: str, path: Path, where: str = "") -> Any:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{path}{where} is not valid JSON: {error}", "correct it") from error
-
-
-def _read(path: Path) -> str:
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise InputError(f"{path} is larger than {LARGEST_BYTES >> 20} MB", "take a sample of it")
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text, at byte {error.start}", "save it as UTF-8") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}", "make it a readable file") from error
 
 
 def rare(rows: Sequence[Row]) -> dict[str, int]:

@@ -6,7 +6,7 @@ import pytest
 from packs import lines, pack
 
 from data import domains, paths
-from data.domains import Case
+from data.cases import Case
 from data.errors import InputError, NotFound
 from data.indicators import Evidence
 from router import labelled

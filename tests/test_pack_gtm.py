@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from data import domains
+from data.cases import Case
 from data.domain_check import check
-from data.domains import Case, Domain
+from data.domains import Domain
 from router.contract import Contract
 from router.domain_rules import DomainRules
 from router.fillings import Known, filled, unfamiliar

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from data.domains import Case, Domain, Example, at_path
+from data.cases import Case, at_path
+from data.domains import Domain, Example
 from data.errors import InputError
 from data.sanitise import one_line
 from router.classification import Classified

@@ -6,7 +6,8 @@ from typing import Any
 from data._checks.examples import check_faults, rows
 from data._checks.pack import Pack, meant
 from data._checks.schema import at_path, values
-from data.domains import FILL_KEY, Case, Description
+from data.cases import Case
+from data.domains import FILL_KEY, Description
 from data.sanitise import one_line
 
 NAME = "adversarial.jsonl"

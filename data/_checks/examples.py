@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 from data._checks.pack import MOST_PROBLEMS, Pack, meant
 from data._checks.schema import asked
 from data._checks.similar import alike, folded
+from data.cases import at_path
 from data.checks import Check
-from data.domains import Description, Example, at_path
+from data.domains import Description, Example
 from data.sanitise import one_line
 
 NAME = "examples.jsonl"

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from data._checks.pack import Pack
-from data.domains import Case, Example
+from data.cases import Case
+from data.domains import Example
 
 NAME = "README.md"
 _COLUMNS = ("train", "validation", "all", "indicators")

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from data.cases import at_path
 from data.chat import Message
 from data.datasets.chains import PROPERTY as REASONING
 from data.datasets.rows import Row
-from data.domains import Domain, at_path
+from data.domains import Domain
 from data.errors import NotFound
 
 FORMATS: Mapping[str, str] = {

@@ -8,8 +8,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from data.cases import at_path
 from data.datasets.rows import Refused, Row
-from data.domains import Domain, at_path
+from data.domains import Domain
 from data.sanitise import one_line
 
 FILTER = "domain"

@@ -23,7 +23,7 @@ from router.engines.structure import Completion, Structure
 SEQUENCES = 192  # of a batch: the answers at work and the branches of their choices; llama.cpp has 256 at most
 GROUP = 16  # rows drawn at once, which decide what is shared
 WINDOW = 64  # rows drawn and not given back yet, at most
-AT_WORK = 16  # answers computed at once
+AT_WORK = 8  # answers computed at once: more share a reading of the weights, but each attends over the cells of all (3 to 32 tried)
 WORTH_SHARING = 16  # tokens that a group begins with
 WORTH_WAITING = 64  # tokens shared by a group beyond those that are: then the answers at work are finished first
 
