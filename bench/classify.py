@@ -110,7 +110,8 @@ def main() -> None:
         print(harness.table(found, ["contract", "way", "rows/s", "ratio", "tokens/row", "valid", "rows"]), flush=True)
         checks.append(exactness(contract, options.threads))
         print(harness.table(checks[-1:], list(checks[-1])), flush=True)
-    harness.write("classify", {"file": source().name, "rows": speeds, "exactness": checks})
+    name = "classify" if len(checks) == len(contracts()) else "_".join(["classify", *(check["contract"] for check in checks)])
+    harness.write(name, {"file": source().name, "rows": speeds, "exactness": checks})
 
 
 def measure(contract: Contract, options: argparse.Namespace) -> list[dict[str, Any]]:
