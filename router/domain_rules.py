@@ -277,4 +277,6 @@ def _unfit(action: str, value: Any, schema: Mapping[str, Any]) -> str:
         "integer": int,
     }
     kind = kinds.get(schema.get("type", ""))
+    if isinstance(value, str) and len(value) > schema.get("maxLength", len(value)):
+        return f"the text has {len(value)} characters, and schema.json allows {schema['maxLength']}"
     return "" if kind is None or isinstance(value, kind) else f"{value!r} is no {schema['type']}"

@@ -11,6 +11,7 @@ RISK = {
     "properties": {
         "label": {"enum": ["FRAUD", "RESET", "INFO"]},
         "risk": {"enum": ["none", "low", "high"]},
+        "why": {"type": "string", "maxLength": 5},
         "sure": {"type": "object", "properties": {"scope": {"type": "number", "minimum": 0, "maximum": 1}}, "required": ["scope"]},
     },
     "required": ["label", "risk", "sure"],
@@ -80,6 +81,7 @@ set = { risk = "high" }
         ("[[rule]]\nname = 'a'\nwhen = 'true'\nat_most = {risk = 3}\n", "numbers"),
         ("[[rule]]\nname = 'a'\nwhen = 'true'\npriority = 'x'\nset = {risk = 'high'}\n", ":4:"),
         ("[[rule]]\nname = 'a'\nwhen = 'true'\nwhy = 'x'\nset = {risk = 'high'}\n", "unknown key why"),
+        ("[[rule]]\nname = 'a'\nwhen = 'true'\nset = {why = 'too long'}\n", "schema.json allows 5"),
         ("rule = 3\n", "list of tables"),
         ("other = 3\n", "unknown key other"),
         ("[[rule]\n", "not TOML"),
