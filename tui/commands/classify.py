@@ -64,7 +64,7 @@ def command(
     pack = domains.load(domain)
     settings = opening.settings()
     with opening.engines(settings) as engines, output.Progress("classify", _rows) as progress:
-        _prepare(engines, model, pack.described.base_models, hybrid)
+        opening.prepare_named(engines, [model] if model else pack.described.base_models, hybrid)
         classifier = Classifier(pack, engines, model, hybrid=hybrid, contract=contract, progress=progress.show)
         if file:
             done = _batch(classifier, Path(file), Path(out), text_column, force, progress)
@@ -178,15 +178,3 @@ def _show(row: Mapping[str, Any]) -> None:
 
 def _rows(count: float) -> str:
     return f"{count:,.0f} rows"
-
-
-def _prepare(engines: Any, model: str, bases: tuple[str, ...], hybrid: bool) -> None:
-    """Make the embedded models ready where they are asked for."""
-    from router.encoder import ENCODER
-    from tui import opening
-
-    for reference in [model] if model else bases:
-        if local := opening.local_model(engines, reference):
-            opening.prepare(local)
-    if hybrid:
-        opening.prepare(ENCODER)
