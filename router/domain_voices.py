@@ -137,9 +137,9 @@ def digest(domain: Domain, *more: str) -> str:
 
 
 def identity(resolved: Resolved) -> str:
-    """What tells this model from another of the same name: for a file its size and time."""
+    """What tells this model from another of the same name: for a file its size and time, else what its engine says."""
     if resolved.engine.name != "llamacpp":
-        return resolved.reference
+        return f"{resolved.reference} {resolved.engine.version(resolved.model)}".rstrip()
     stat = Path(resolved.engine.show(resolved.model)["path"]).stat()
     return f"{resolved.reference} {stat.st_size} {stat.st_mtime_ns}"
 

@@ -12,7 +12,10 @@ from trainer.figures import Figures
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One gate: its name, the limit, what was reached (None: not measured) and whether that is enough; note: why not measured."""
+    """One gate: its name, the limit, what was reached (None: not measured) and whether that is enough; note: why not measured.
+
+    unit: of limit and reached; a share lies between 0 and 1 (a difference of shares between -1 and 1).
+    """
 
     name: str
     limit: float
@@ -20,6 +23,7 @@ class Gate:
     passed: bool
     at_most: bool = False
     note: str = ""
+    unit: str = "share"
 
 
 def gates(domain: Domain, found: Figures | None, reached: Mapping[str, float | None]) -> tuple[Gate, ...]:

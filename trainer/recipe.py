@@ -52,7 +52,7 @@ class LoraTable(_Table):
     """The adapter (PEFT LoraConfig)."""
 
     rank: Annotated[int, Field(ge=1, le=512)] = 16
-    alpha: Annotated[float, Field(gt=0, le=4096)] = 32.0
+    alpha: Annotated[int, Field(ge=1, le=4096)] = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     targets: Annotated[
         Literal["all-linear"] | tuple[str, ...], Field(description="names of linear layers, or all-linear (without the head)")

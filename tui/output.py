@@ -162,8 +162,11 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._status.clear()
 
-    def show(self, step: str, done: float = 0, total: float = 0) -> None:
-        """Say what is being done, and how far it is (0 of 0 where that is not known)."""
+    def show(self, step: str, done: float = 0, total: float = 0, beside: str = "") -> None:
+        """Say what is being done, and how far it is (0 of 0 where that is not known).
+
+        beside: told after the amounts, in place of the time left that is reckoned here.
+        """
         if not self._live:
             if step != self._told:
                 note(f"{self._title}: {step}")
@@ -177,7 +180,8 @@ class Progress:
         share = min(done / total, 1.0)
         filled = round(share * 24)
         counts = f"{self._amount(done)} of {self._amount(total)}"
-        self._status.show(f"{self._title}  {'█' * filled}{'░' * (24 - filled)} {share:4.0%}  {counts}{self._left(done, total)}")
+        rest = f"  {beside}" if beside else self._left(done, total)
+        self._status.show(f"{self._title}  {'█' * filled}{'░' * (24 - filled)} {share:4.0%}  {counts}{rest}")
 
     def _left(self, done: float, total: float) -> str:
         gained, seconds = done - (self._first or 0), time.monotonic() - self._started

@@ -153,6 +153,10 @@ class Engine(ABC):
         """Tokens of a conversation by the model's own tokenizer; 0 where that is not at hand at once."""
         return 0
 
+    def version(self, model: str) -> str:
+        """What tells this model's weights from others that it had under the same name; "" where a name means the same for ever."""
+        return ""
+
     def show(self, model: str) -> dict[str, Any]:
         """What the engine tells of one model, as plain JSON. Raises ModelMissing."""
         raise EngineRejected(f"{self.name} describes no models")

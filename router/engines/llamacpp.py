@@ -135,6 +135,22 @@ class LlamaCpp(Engine):
         loaded = slot.model if slot else None
         return sum(len(loaded.vocab.tokenise_text(message.content)) for message in messages) if loaded else 0
 
+    def tokens(self, model: str, text: str) -> list[int]:
+        """The tokens of plain text, in which nothing is a control token; raises ModelMissing, ModelInvalid."""
+        loaded = self._loaded(self._slot(locate(model, self._settings.folders)))
+        with loaded.lock:
+            loaded.alive()
+            return loaded.vocab.tokenise_text(text)
+
+    def prompt_tokens(self, model: str, messages: Sequence[Message], think: bool | None = None) -> list[int]:
+        """The tokens of a conversation's rendered prompt, whole; raises ModelMissing, ModelInvalid, EngineRejected."""
+        loaded = self._loaded(self._slot(locate(model, self._settings.folders)))
+        with loaded.lock:
+            loaded.alive()
+            from router.engines._llamacpp.prompt import spelled
+
+            return spelled(messages, loaded.vocab, loaded.template, think)[1]
+
     def embed_layers(self, texts: Sequence[str], layers: int, model: str = "") -> NDArray[np.float32]:
         """As `embed`, each vector followed by the means of the `layers` layers before the last, each of length 1.
 

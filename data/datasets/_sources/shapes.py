@@ -15,6 +15,7 @@ The first that fits counts; keys are compared without case. `group`, `at`, `spli
 covered: whether a text is fit for training (`clean`).
 """
 
+import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
@@ -83,7 +84,8 @@ class Shaper:
         folded = {column.strip().casefold() for column in columns}
         for flag, column in (("--text-column", self.text_column), ("--label-column", self.label_column)):
             if column and column.strip().casefold() not in folded:
-                raise InputError(f"{there}, and none is {one_line(column, 60)!r}", f"name one of them with {flag}")
+                near = _nearest(column, columns)
+                raise InputError(f"{there}, and none is {one_line(column, 60)!r}", f"{near}name one of them with {flag}")
         if not self.text_column and not (folded & set(TEXTS) if self.names_columns else self.recognises(columns)):
             raise InputError(f"{there}, and none that holds a text", "name them with --text-column and --label-column")
         if labelled and not self.label_column and not folded & set(LABELS):
@@ -121,15 +123,27 @@ class Shaper:
         """A labelled text by the columns that the user named; the other one by its usual names."""
         wanted = self.text_column.strip().casefold()
         if wanted and wanted not in fields:
-            raise InputError(f"has no {one_line(self.text_column, 60)!r}; its keys: {one_line(', '.join(fields), 160)}")
+            raise InputError(_lacks(self.text_column, fields))
         label_key = self.label_column.strip().casefold()
         if label_key and label_key not in fields:
-            raise InputError(f"has no {one_line(self.label_column, 60)!r}; its keys: {one_line(', '.join(fields), 160)}")
+            raise InputError(_lacks(self.label_column, fields))
         said = wanted or next((name for name in TEXTS if name in fields and name != label_key), "")
         if not said:
             raise InputError(f"has no text; its keys: {one_line(', '.join(fields), 160)}")
         label = fields[label_key] if label_key else first(fields, [name for name in LABELS if name != said])
         return _labelled(fields, said, label)
+
+
+def _nearest(name: str, names: Collection[str]) -> str:
+    """The name that was perhaps meant, as the beginning of advice; "" where none is near."""
+    folded = {one.strip().casefold(): one for one in names}
+    near = difflib.get_close_matches(name.strip().casefold(), list(folded), 1, 0.7)
+    return f"did you mean {one_line(folded[near[0]], 60)}? else " if near else ""
+
+
+def _lacks(name: str, fields: Fields) -> str:
+    near = _nearest(name, fields).partition("?")[0]
+    return f"has no {one_line(name, 60)!r}{f' ({near}?)' if near else ''}; its keys: {one_line(', '.join(fields), 160)}"
 
 
 Reader = Callable[[Fields, Turns], list[Row]]

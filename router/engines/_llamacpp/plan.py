@@ -1,10 +1,12 @@
 """What all answers of one structure by one model share: token trees, masks and bounds, each made when it is first needed."""
 
+from typing import Protocol
+
 from router.engines._llamacpp.choosing import Tree, tree
 from router.engines._llamacpp.counting import Bounds, NumberMask
 from router.engines._llamacpp.masks import Alphabet, TextMask
-from router.engines._llamacpp.model import LoadedModel
 from router.engines._llamacpp.unfolding import Chain, Turn
+from router.engines._llamacpp.vocab import Vocab
 from router.engines.structure import Literal, Node, Number, Repeat, Select, Series, Structure, Text
 
 TREES = 512  # kept of one structure: one for each choice and text before it
@@ -12,10 +14,22 @@ CHARS_PER_TOKEN = 4
 NUMBER_TOKENS = 24  # the longest number: a sign, 16 digits, a point, decimals
 
 
+class Speller(Protocol):
+    """What a plan needs of a model: how it spells."""
+
+    @property
+    def vocab(self) -> Vocab:
+        """Its vocabulary."""
+
+    @property
+    def alphabet(self) -> Alphabet:
+        """What the vocabulary's tokens spell."""
+
+
 class Plan:
     """One structure for one model, valid as long as the model is."""
 
-    def __init__(self, model: LoadedModel, structure: Structure) -> None:
+    def __init__(self, model: Speller, structure: Structure) -> None:
         self.vocab = model.vocab
         self.root = structure.root
         self._model = model

@@ -12,6 +12,7 @@ from data.chat import Message
 from data.errors import ContextOverflow, EngineRejected
 from router.engines._llamacpp.context import Context, common_prefix
 from router.engines._llamacpp.model import LoadedModel
+from router.engines._llamacpp.template import ChatTemplate
 from router.engines._llamacpp.vocab import Vocab
 from router.engines.base import Request
 
@@ -43,6 +44,22 @@ def compose(model: LoadedModel, request: Request, context: Context, answer_token
         return prompt
     tokens = aligned(prompt.tokens, context.tokens, model.vocab)
     return prompt if len(tokens) > conversation.room else Prompt(prompt.text, tokens, prompt.dropped_turns)
+
+
+def rendered(messages: Sequence[Message], vocab: Vocab, template: ChatTemplate, think: bool | None = None) -> str:
+    """The text of a whole conversation, as `compose` makes it where everything fits.
+
+    A text of the conversation that looks like a special token has a MARK inside. Raises as `ChatTemplate.render`.
+    """
+    answered = _answered(messages)
+    shaped = [_mapped(_openai(message, answered.get(id(message), "")), vocab.plain) for message in messages]
+    return _rendered(shaped, [], think, vocab, template)
+
+
+def spelled(messages: Sequence[Message], vocab: Vocab, template: ChatTemplate, think: bool | None = None) -> tuple[str, list[int]]:
+    """The text as `rendered` gives it, and its tokens. Raises as `rendered`."""
+    text = rendered(messages, vocab, template, think)
+    return text, _tokens(text, vocab)
 
 
 def aligned(fresh: list[int], cached: Sequence[int], vocab: Vocab) -> list[int]:
@@ -110,9 +127,7 @@ class _Conversation:
             if counted > self.room:
                 return counted
         text = self._render(messages)
-        tokens = self._vocab.tokenise(text)
-        if self._vocab.adds_bos and tokens[:1] != [self._vocab.bos]:
-            tokens.insert(0, self._vocab.bos)
+        tokens = _tokens(text, self._vocab)
         if not tokens:
             raise EngineRejected("the prompt is empty: the model's chat template leaves nothing of this conversation")
         return Prompt(text, tokens, dropped) if len(tokens) <= self.room else len(tokens)
@@ -134,17 +149,8 @@ class _Conversation:
         return len(self._vocab.tokenise_text(sample)) * sum(map(len, contents)) // max(1, len(sample))
 
     def _render(self, messages: Sequence[Message]) -> str:
-        vocab, template = self._vocab, self._model.template
-        shaped = [self._shape(message) for message in messages]
-        tools = _mapped([dict(tool) for tool in self._request.tools], vocab.plain)
-        text = template.render(shaped, tools, self._think)
-        edged = [_mapped(message, vocab.edged) for message in shaped]
-        edged_tools = _mapped(tools, vocab.edged)
-        if edged != shaped or edged_tools != tools:
-            apart = template.render(edged, edged_tools, self._think)
-            if vocab.count_specials(apart) != vocab.count_specials(text):
-                return apart
-        return text
+        tools = _mapped([dict(tool) for tool in self._request.tools], self._vocab.plain)
+        return _rendered([self._shape(message) for message in messages], tools, self._think, self._vocab, self._model.template)
 
     def _shape(self, message: Message) -> dict[str, Any]:
         found = self._shaped.get(id(message))
@@ -165,6 +171,27 @@ class _Conversation:
             f"{what} is too long: about {tokens} tokens, and the context has room for {self.room} beside the answer",
             enlarge if fits else "shorten it, or use a model with a longer context",
         )
+
+
+def _rendered(
+    shaped: list[dict[str, Any]], tools: list[dict[str, Any]], think: bool | None, vocab: Vocab, template: ChatTemplate
+) -> str:
+    """The text of messages whose contents are plain; what the template puts beside a content makes no control token with it."""
+    text = template.render(shaped, tools, think)
+    edged = [_mapped(message, vocab.edged) for message in shaped]
+    edged_tools = _mapped(tools, vocab.edged)
+    if edged != shaped or edged_tools != tools:
+        apart = template.render(edged, edged_tools, think)
+        if vocab.count_specials(apart) != vocab.count_specials(text):
+            return apart
+    return text
+
+
+def _tokens(text: str, vocab: Vocab) -> list[int]:
+    tokens = vocab.tokenise(text)
+    if vocab.adds_bos and tokens[:1] != [vocab.bos]:
+        tokens.insert(0, vocab.bos)
+    return tokens
 
 
 def _parted(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:

@@ -1,0 +1,1 @@
+"""The parts of `trainer.encode`: which messages and answers a row makes, and their tokens."""

@@ -1,0 +1,1 @@
+"""The parts of `trainer.material`: reading sources, judging rows, dividing them."""

@@ -1,0 +1,261 @@
+"""Supervised fine-tuning: the answers of the rows, word for word, prompts left out of the loss.
+
+The loss is the mean over a batch's answer tokens of weight * (1 - p)^gamma * -log p, with a row's weight by its label and gamma of
+the focal loss (Lin et al. 2017, "Focal Loss for Dense Object Detection") on the tokens of the label alone; with weights of 1 and
+gamma 0 it is plain cross entropy. `label_share` gives the label's own few tokens that share of their row's loss, which the fixed
+parts of a JSON answer would otherwise drown. The prompts' common beginning is computed once a batch (`forward`). On a GPU with
+FlashAttention rows are packed and TRL's SFTTrainer does the rest, where the loss is the plain one.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from transformers import Trainer
+
+from data import paths
+from data.errors import InputError
+from trainer import arguments, encode, estimate, loop
+from trainer.encode import Encoded, Tokens
+from trainer.forward import Batch, Scored, scored, scoring
+from trainer.fused import fused
+from trainer.recipe import LossTable
+from trainer.stages import Done, Work
+from trainer.trunk import Trunk
+
+MICRO_BATCH = "micro_batch"
+
+
+def run(work: Work) -> Done:
+    """Train on the material's rows. Raises InputError where too few rows are left or the loss is not finite."""
+    train = encode.sft(work.recipe, work.stage, work.domain, work.base, work.material.train)
+    validation = encode.sft(work.recipe, work.stage, work.domain, work.base, work.material.validation)
+    if len(train.rows) < work.stage.min_rows:
+        raise InputError(
+            f"{len(train.rows)} rows are left to train on, and the stage asks for {work.stage.min_rows}", "give more data"
+        )
+    if work.policy.packing and work.stage.packing and _plain(work.stage.loss):
+        return loop.fit(_packed(work, train, validation), work)
+    with fused(work.model) if work.policy.device == "cpu" else nullcontext(), scoring(work.model):
+        return loop.fit(Tuner(work, train, validation), work)
+
+
+class Tuner(Trainer):
+    """transformers' Trainer with the loss above. Rows of one optimiser step are weighed together, however they are split up."""
+
+    def __init__(self, work: Work, train: Encoded, validation: Encoded) -> None:
+        micro = _micro_batch(work, train)
+        pad = int(work.base.tokenizer.pad_token_id)
+        trunks = [_trunk(work, rows, name, pad) for rows, name in ((train, "train"), (validation, "validation"))]
+        self._collators = [Collator(pad, work.stage.loss.label_share, trunk) for trunk in trunks]
+        super().__init__(
+            model=work.model,
+            args=arguments.of(work, per_device_train_batch_size=micro),
+            data_collator=self._collators[0],
+            train_dataset=Rows(train.rows),
+            eval_dataset=Rows(validation.rows) if validation.rows else None,
+            processing_class=work.base.tokenizer,
+        )
+        self.loss_is_scaled_for_ga = True
+        self._work, self._micro, self._prefixes = work, micro, (train.prefix, validation.prefix)
+        own = sorted(length - len(train.prefix) for length in train.lengths)
+        self._most_tokens = micro * own[int(0.95 * (len(own) - 1))]
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
+        """The micro batches of one step, and the sum of their answer tokens over all processes."""
+        batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        count = sum((batch["ends"] - batch["starts"]).sum() for batch in batches) if batches else torch.tensor(0)
+        if self.args.world_size > 1:
+            count = self.accelerator.gather(torch.as_tensor(count, device=device)[None]).sum() / self.args.world_size
+        return batches, count
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        """The weighed loss of a micro batch as its part of the step's mean. Rows longer than nearly all others are computed in
+        parts, each with its own backward pass, so that they take no more memory."""
+        items = num_items_in_batch if num_items_in_batch is not None else (inputs["ends"] - inputs["starts"]).sum()
+        parts = list(_parts(inputs, self._most_tokens, len(self._prefixes[0])))
+        before = 0.0
+        for part in parts[:-1]:
+            with model.no_sync() if hasattr(model, "no_sync") else nullcontext():
+                loss = self._loss(model, part) / items
+                self.accelerator.backward(loss)
+            before = before + loss.detach()
+        loss = self._loss(model, parts[-1]) / items + before
+        return (loss, None) if return_outputs else loss
+
+    def _loss(self, model: Any, inputs: Any) -> Any:
+        found = model(batch=_batch(inputs, self._prefixes[0], self._collators[0].trunk))
+        return _losses(found, inputs, self._work.stage.loss).sum()
+
+    def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
+        """The plain mean of -log p over the answer tokens of the validation rows, as eval_loss."""
+        rows: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        model: Any = self.model
+        was, total = model.training, torch.zeros(2, dtype=torch.float64)
+        model.train(False)
+        order = sorted(range(len(rows)), key=rows.lengths.__getitem__)
+        batches = [order[at : at + self._micro] for at in range(0, len(order), self._micro)]
+        with torch.inference_mode():
+            for places in batches[self.args.process_index :: self.args.world_size]:
+                inputs = self._prepare_inputs(self._collators[1]([rows[at] for at in places]))
+                for part in _parts(inputs, self._most_tokens, len(self._prefixes[1])):
+                    found = scored(self.accelerator.unwrap_model(model), _batch(part, self._prefixes[1], self._collators[1].trunk))
+                    total += torch.tensor([-float(found.log_probs.double().sum()), found.row.numel()], dtype=torch.float64)
+        model.train(was)
+        if self.args.world_size > 1:
+            total = self.accelerator.gather(total[None].to(self.args.device)).sum(0)
+        metrics = {f"{metric_key_prefix}_loss": float(total[0] / total[1])}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    """Token rows; lengths: prompt and answer together."""
+
+    def __init__(self, rows: Sequence[Tokens]) -> None:
+        self._rows = rows
+        self.lengths = [len(row.prompt) + len(row.completion) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, at: int) -> tuple[int, Tokens]:
+        return at, self._rows[at]
+
+
+class Collator:
+    """Rows made one batch: ids padded on the right, where answers begin and end, and the weight of each answer token by its place.
+
+    trunk: what the lower layers gave for these rows, where that is kept.
+    """
+
+    def __init__(self, pad: int, label_share: float, trunk: Trunk | None = None) -> None:
+        self._pad, self._share, self.trunk = pad, label_share, trunk
+
+    def __call__(self, numbered: Sequence[tuple[int, Tokens]]) -> dict[str, Any]:
+        rows = [row for _, row in numbered]
+        lower = {"lower": self.trunk.hidden([at for at, _ in numbered])} if self.trunk else {}
+        whole = [[*row.prompt, *row.completion] for row in rows]
+        longest, answers = max(map(len, whole)), max(len(row.completion) for row in rows)
+        return {
+            "ids": torch.tensor([one + [self._pad] * (longest - len(one)) for one in whole]),
+            "starts": torch.tensor([len(row.prompt) for row in rows]),
+            "ends": torch.tensor([len(one) for one in whole]),
+            "weights": torch.tensor([self._weights(row) + [0.0] * (answers - len(row.completion)) for row in rows]),
+            **lower,
+            "is_label": torch.tensor([[row.label_at[0] <= at < row.label_at[1] for at in range(answers)] for row in rows]),
+        }
+
+    def _weights(self, row: Tokens) -> list[float]:
+        """Their sum is the row's weight times its answer's tokens, however they are shared out."""
+        count, (begin, end) = len(row.completion), row.label_at
+        own = end - begin
+        if not self._share or not own or own == count:
+            return [row.weight] * count
+        label, other = self._share * count / own, (1 - self._share) * count / (count - own)
+        return [row.weight * (label if begin <= at < end else other) for at in range(count)]
+
+
+def probe(work: Work, rows: Encoded) -> Callable[[int], None]:
+    """A function that computes one micro batch of rows of about so many tokens, forward and backward, and changes no weight."""
+    micro = estimate.micro_batch(work.recipe, work.stage, work.policy, work.base.model.config, rows, arguments.processes())
+    collator = Collator(int(work.base.tokenizer.pad_token_id), work.stage.loss.label_share)
+
+    def step(length: int) -> None:
+        near = sorted(rows.rows, key=lambda row: abs(len(row.prompt) + len(row.completion) - length))[:micro]
+        inputs = {name: value.to(work.model.device) for name, value in collator(list(enumerate(near))).items()}
+        with fused(work.model) if work.policy.device == "cpu" else nullcontext():
+            found = scored(work.model, _batch(inputs, rows.prefix, None))
+            _losses(found, inputs, work.stage.loss).mean().backward()
+        work.model.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _micro_batch(work: Work, rows: Encoded) -> int:
+    """How many rows are computed at once, kept in the stage's folder: a run that goes on adds up its sums in the same order."""
+    file = work.folder / MICRO_BATCH
+    if file.is_file():
+        return int(paths.read_text(file, 64, "train anew"))
+    micro = work.stage.micro_batch or estimate.micro_batch(
+        work.recipe, work.stage, work.policy, work.base.model.config, rows, arguments.processes()
+    )
+    if int(os.environ.get("RANK", "0")) == 0:
+        with paths.replacing(file) as out:
+            out.write(str(micro).encode())
+    return micro
+
+
+def _batch(inputs: Any, prefix: Sequence[int], trunk: Trunk | None) -> Batch:
+    shared, ids = len(prefix), inputs["ids"]
+    lower = (trunk.first, trunk.prefix, inputs["lower"]) if trunk else ()
+    return Batch(ids[:1, :shared], ids[:, shared:], inputs["starts"] - shared, inputs["ends"] - shared, *lower)
+
+
+def _parts(inputs: Any, most_tokens: int, shared: int) -> Iterator[dict[str, Any]]:
+    """The batch in parts of so many own tokens at most, padding counted; one row at least."""
+    rows, longest = inputs["ids"].shape
+    size = max(1, most_tokens // max(1, longest - shared))
+    for at in range(0, rows, size):
+        yield {name: value[at : at + size] for name, value in inputs.items()}
+
+
+def _trunk(work: Work, rows: Encoded, name: str, pad: int) -> Trunk | None:
+    """The lower layers' work on the rows, where the recipe asks to keep it; made anew by every process."""
+    table, layers = work.recipe.lora, int(work.base.model.config.num_hidden_layers)
+    if not table.cache_lower or not rows.rows:
+        return None
+    first = layers - int(table.layers.removeprefix("top:"))
+    process = os.environ.get("RANK", "0")
+    return Trunk(work.model, rows, first, work.folder / "trunk" / f"{name}-{process}.npy", pad) if first > 0 else None
+
+
+def _losses(found: Scored, inputs: Any, table: LossTable) -> Any:
+    """Of each answer token, shape (answer tokens,)."""
+    weights = inputs["weights"][found.row, found.place]
+    if table.focal:
+        sure = found.log_probs.exp()
+        focus = torch.where(
+            inputs["is_label"][found.row, found.place], (1 - sure).clamp(min=0) ** table.focal, torch.ones_like(sure)
+        )
+        weights = weights * focus
+    return -found.log_probs * weights
+
+
+def _plain(table: LossTable) -> bool:
+    return table == LossTable()
+
+
+def _packed(work: Work, train: Encoded, validation: Encoded) -> Any:
+    """TRL's SFTTrainer on our tokens, several rows in one sequence; attention stays inside a row (padding-free FlashAttention)."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    def table(rows: Sequence[Tokens]) -> Dataset:
+        return Dataset.from_list(
+            [
+                {
+                    "input_ids": [*row.prompt, *row.completion],
+                    "completion_mask": [0] * len(row.prompt) + [1] * len(row.completion),
+                }
+                for row in rows
+            ]
+        )
+
+    args = arguments.of(
+        work,
+        SFTConfig,
+        packing=True,
+        packing_strategy="bfd",
+        eval_packing=False,
+        max_length=work.recipe.data.max_tokens,
+        completion_only_loss=True,
+        per_device_train_batch_size=work.stage.micro_batch or 1,
+    )
+    rows = table(validation.rows) if validation.rows else None
+    return SFTTrainer(
+        model=work.model, args=args, train_dataset=table(train.rows), eval_dataset=rows, processing_class=work.base.tokenizer
+    )
