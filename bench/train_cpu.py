@@ -226,7 +226,7 @@ def _loss(folder: Path, variant: str) -> float:
     total = count = 0.0
     with torch.inference_mode():
         for part in _parts(encoded.rows, 16):
-            batch = batched(encoded.prefix, [row.prompt for row in part], [row.completion for row in part], 0)
+            batch = batched(encoded.prefix, [row.prompt for row in part], [row.completion for row in part])
             logs = scored(model, batch).log_probs
             total, count = total - float(logs.double().sum()), count + logs.numel()
     return total / count

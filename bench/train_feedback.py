@@ -186,8 +186,8 @@ def recipe_of(seed: int, file: Path | None) -> Any:
         data=DataTable(train=("log",)),
         stages=(
             StageTable(kind="sft", epochs=2, batch=8),
-            StageTable(kind="kto", epochs=1, batch=8, learning_rate=1e-4),
-            StageTable(kind="dpo", epochs=1, batch=8, learning_rate=1e-4),
+            StageTable(kind="kto", epochs=2, batch=8, learning_rate=2e-4),
+            StageTable(kind="dpo", epochs=1, batch=8, learning_rate=2e-5),
         ),
     )
 

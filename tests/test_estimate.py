@@ -145,7 +145,7 @@ def _kept(model, prefix, rows, own, answer):
         return tensor
 
     shared = [5] * prefix
-    batch = forward.batched(shared, [[*shared, *[7] * (own - answer)]] * rows, [[9] * answer] * rows, 0)
+    batch = forward.batched(shared, [[*shared, *[7] * (own - answer)]] * rows, [[9] * answer] * rows)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         forward.scored(model, batch)
     return sum(size for size, _ in kept.values())

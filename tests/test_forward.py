@@ -1,5 +1,6 @@
 """The forward pass of training: what is computed once for all rows gives the losses and gradients of whole prompts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,9 @@ def model(folder: Path, family: str = "llama", **lora):
     return tuned
 
 
-def loss_and_gradient(tuned, prefix, **more):
+def loss_and_gradient(tuned, prefix):
     tuned.zero_grad()
-    found = forward.scored(tuned, forward.batched(prefix, PROMPTS, ANSWERS, 0, **more))
+    found = forward.scored(tuned, forward.batched(prefix, PROMPTS, ANSWERS))
     loss = -found.log_probs.mean()
     loss.backward()
     return loss.item(), gradient(tuned)
@@ -54,7 +55,7 @@ def test_computing_the_common_beginning_once_changes_neither_loss_nor_gradient(t
 
 def test_the_loss_is_that_of_transformers_own_forward_pass(tmp_path):
     tuned = model(tmp_path / "m")
-    found = forward.scored(tuned, forward.batched(PREFIX, PROMPTS, ANSWERS, 0))
+    found = forward.scored(tuned, forward.batched(PREFIX, PROMPTS, ANSWERS))
     at = 0
     for prompt, answer in zip(PROMPTS, ANSWERS, strict=True):
         ids = torch.tensor([[*prompt, *answer]])
@@ -68,17 +69,17 @@ def test_the_loss_is_that_of_transformers_own_forward_pass(tmp_path):
 
 def test_a_row_scores_the_same_alone_as_beside_longer_ones(tmp_path):
     tuned = model(tmp_path / "m")
-    together = forward.scored(tuned, forward.batched(PREFIX, PROMPTS, ANSWERS, 0)).log_probs
-    alone = forward.scored(tuned, forward.batched(PREFIX, PROMPTS[1:2], ANSWERS[1:2], 0)).log_probs
+    together = forward.scored(tuned, forward.batched(PREFIX, PROMPTS, ANSWERS)).log_probs
+    alone = forward.scored(tuned, forward.batched(PREFIX, PROMPTS[1:2], ANSWERS[1:2])).log_probs
     assert torch.allclose(together[3:5], alone, atol=1e-5)
 
 
 def test_a_model_takes_batches_only_while_scoring_is_open(tmp_path):
     tuned = model(tmp_path / "m")
-    batch = forward.batched(PREFIX, PROMPTS, ANSWERS, 0)
+    batch = forward.batched(PREFIX, PROMPTS, ANSWERS)
     with forward.scoring(tuned):
         assert torch.equal(tuned(batch=batch).log_probs, forward.scored(tuned, batch).log_probs)
-        assert tuned(input_ids=batch.ids).logits.shape[0] == 3
+        assert tuned(input_ids=batch.ids[None]).logits.shape[0] == 1
     assert "forward" not in vars(tuned)
 
 
@@ -115,10 +116,10 @@ def test_kept_lower_layers_change_neither_loss_nor_gradient(tmp_path, prefix):
     tuned = _top(tmp_path)
     whole, by_whole = loss_and_gradient(tuned, prefix)
     rows = tuple(Tokens(prompt, answer, "", (0, 0), 1.0, "") for prompt, answer in zip(PROMPTS, ANSWERS, strict=True))
-    kept = trunk.Trunk(tuned, Encoded(rows, prefix, ()), 1, tmp_path / "kept.npy", 0)
-    batch = forward.batched(prefix, PROMPTS, ANSWERS, 0)
+    kept = trunk.Trunk(tuned, Encoded(rows, prefix, ()), 1, tmp_path / "kept.npy")
+    batch = forward.batched(prefix, PROMPTS, ANSWERS)
     tuned.zero_grad()
-    lower = forward.Batch(batch.prefix, batch.ids, batch.starts, batch.ends, kept.first, kept.prefix, kept.hidden([0, 1, 2]))
+    lower = replace(batch, first=kept.first, lower_prefix=kept.prefix, lower=kept.hidden([0, 1, 2]))
     loss = -forward.scored(tuned, lower).log_probs.mean()
     loss.backward()
     assert loss.item() == pytest.approx(whole, abs=1e-5)
@@ -141,4 +142,4 @@ def _top(folder: Path):
 
 def test_a_family_whose_decoder_changes_its_input_cannot_be_cut(tmp_path):
     with pytest.raises(InputError, match="gemma2"):
-        trunk.Trunk(model(tmp_path / "m", "gemma2"), Encoded((), (), ()), 1, tmp_path / "kept.npy", 0)
+        trunk.Trunk(model(tmp_path / "m", "gemma2"), Encoded((), (), ()), 1, tmp_path / "kept.npy")

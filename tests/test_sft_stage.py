@@ -61,7 +61,7 @@ def test_parts_of_long_rows_give_the_losses_of_whole_batches(tmp_path, monkeypat
     whole, parted = work(tmp_path, "whole"), work(tmp_path, "parted")
     stages.run(whole)
     usual = sft._parts
-    monkeypatch.setattr(sft, "_parts", lambda inputs, most, shared: usual(inputs, 1, shared))
+    monkeypatch.setattr(sft, "_parts", lambda inputs, most: usual(inputs, 1))
     stages.run(parted)
     assert losses(parted) == pytest.approx(losses(whole), abs=2e-4)
 
@@ -93,15 +93,15 @@ ROW = Tokens((1, 2), (3, 4, 5, 6, 7), "X", (1, 3), 2.0, "")
 
 
 def test_a_row_s_weight_is_shared_out_among_its_tokens():
-    plain = sft.Collator(0, 0.0)([(0, ROW)])["weights"][0]
-    shared = sft.Collator(0, 0.8)([(0, ROW)])["weights"][0]
+    plain = sft.Collator((), 0.0)([(0, ROW)])["weights"][0]
+    shared = sft.Collator((), 0.8)([(0, ROW)])["weights"][0]
     assert plain.tolist() == [2.0] * 5
     assert shared[1:3].sum() == pytest.approx(0.8 * 10)
     assert shared.sum() == pytest.approx(10)
 
 
 def test_focal_loss_counts_sure_labels_less_and_nothing_else():
-    inputs = sft.Collator(0, 0.0)([(0, ROW)])
+    inputs = sft.Collator((), 0.0)([(0, ROW)])
     logs = torch.log(torch.tensor([0.5, 0.9, 0.2, 0.5, 0.5]))
     scored = type("Found", (), {"log_probs": logs, "row": torch.zeros(5, dtype=torch.long), "place": torch.arange(5)})
     found = sft._losses(scored, inputs, LossTable(focal=2.0))

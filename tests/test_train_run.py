@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,16 +84,29 @@ def test_the_same_recipe_gives_the_same_adapter(tmp_path, base):
     assert all((one[name] == other[name]).all() for name in one)
 
 
-def test_a_stage_that_costs_general_ability_is_undone(tmp_path, base):
+def test_a_stage_that_costs_general_ability_is_undone(tmp_path, base, monkeypatch):
+    from trainer.judging import Judge
+
     pack()
-    gentle, rough = {"learning_rate": 1e-6}, {"learning_rate": 0.1, "epochs": 10}
+    usual, asked_for = Judge.general, []
+
+    def general(judge):
+        found = usual(judge)
+        asked_for.append(found)
+        worse = replace(found.mine, loss=found.base.loss + (5.0 if len(asked_for) == 2 else 0.0))
+        return replace(found, mine=worse)
+
+    monkeypatch.setattr(Judge, "general", general)
     gates = {"worse_by": 1.0, "general_loss": 0.02, "general_answers": 1.0}
-    good = train.run(asked(base, gentle, gates=gates), out=tmp_path / "one")
-    both = train.run(asked(base, gentle, rough, gates=gates), out=tmp_path / "two")
+    both = train.run(asked(base, {}, {"learning_rate": 0.1}, gates=gates), out=tmp_path / "two")
     assert [one["kept"] for one in both.metrics["stages"]] == [True, False]
     assert "general loss" in both.metrics["stages"][1]["why"]
-    one, other = weights(good.folder), weights(both.folder)
-    assert all((one[name] == other[name]).all() for name in one)
+    kept, undone = (
+        load_file(both.folder / "stages" / name / "adapter" / "adapter_model.safetensors") for name in ("1-sft", "2-sft")
+    )
+    final = weights(both.folder)
+    assert all((final[name] == kept[name]).all() for name in kept)
+    assert any((final[name] != undone[name]).any() for name in undone)
 
 
 def test_a_run_goes_on_from_its_parent(tmp_path, base):

@@ -1,7 +1,7 @@
 """The device policy: which machine part trains, in which number format, with which optimiser. Everything in one place, to be read.
 
-    CPU     weights in the format that this processor multiplies fastest, measured (one with AVX512-BF16 and no AMX may be
-            slower in bfloat16 than in float32); no gradient checkpointing unless memory is short; fused AdamW; rows grouped by length
+    CPU     weights in the format that this processor multiplies fastest, measured: AVX512-BF16 without AMX may be slower than
+            float32; no gradient checkpointing unless memory is short; fused AdamW; rows grouped by length
     CUDA    bfloat16 (float16 before Ampere); NF4 with paged 8-bit AdamW where asked for; packing with FlashAttention only
     MPS     bfloat16, without bitsandbytes
 Not covered: memory (`estimate`), several processes (`launch`).

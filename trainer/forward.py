@@ -1,19 +1,24 @@
-"""The forward pass of training: what all prompts begin with is computed once a batch, and logits only where an answer is learnt.
+"""The forward pass of training: nothing is computed twice, nothing for padding, and logits only where an answer is learnt.
 
-The rows of a domain share their system message. Its keys and values are computed once, with their graph, and every row of the
-batch attends to them: the loss and the gradient are those of the whole prompts, for the price of the rows' own tokens. Of the
-rows' own tokens only those that predict the answer go through the language model head. Exact, up to rounding; needs no kernel.
-Not covered: which tokens those are (`encode`), packing (TRL's, on a GPU).
+The rows of a domain share their system message. It stands once at the beginning of one long sequence, and the rows' own tokens
+follow one after the other; every row attends to that beginning and to itself. Loss and gradient are those of the whole prompts, for
+the price of the rows' own tokens, whatever their lengths: rows need no sorting by length, which would sort them by label too. Only
+attention itself sees padding, a twentieth of the work. Of the own tokens only those that predict the answer go through the head.
+Exact, up to rounding; needs no kernel. Not covered: which tokens those are (`encode`), packing on a GPU (TRL's).
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MethodType
 from typing import Any
 
 from trainer.device import torch
 from trainer.trunk import only
+
+ATTENTION = "pointsman_rows"
+"""The name under which transformers knows `attention`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,32 +33,52 @@ class Scored:
     place: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch:
-    """Rows padded on the right. ids: (rows, longest), long, without the prefix; starts: where each answer begins; ends: after it.
+    """Rows one after the other. prefix: (shared,), ids: (all own tokens,), both long; lengths, starts: (rows,), a row's own tokens
+    and where in them its answer begins, which is at least 1: the token before an answer's first is the row's own.
 
-    A start is at least 1: the token before an answer's first is the row's own. first, lower_prefix, lower: where the layers below
-    `first` were computed before (`trunk`), what they gave for prefix and ids, shapes (1, prefix, width) and (rows, longest, width).
+    first, lower_prefix, lower: where the layers below `first` were computed before (`trunk`), what they gave for prefix and ids,
+    shapes (shared, width) and (own tokens, width).
     """
 
     prefix: Any
     ids: Any
+    lengths: Any
     starts: Any
-    ends: Any
     first: int = 0
     lower_prefix: Any = None
     lower: Any = None
 
+    def to(self, device: Any) -> "Batch":
+        """On that device."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in ("prefix", "ids", "lengths", "starts")})
 
-def batched(prefix: Sequence[int], prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], pad: int) -> Batch:
+    @cached_property
+    def begins(self) -> Any:
+        """Where each row begins among the own tokens."""
+        return self.lengths.cumsum(0) - self.lengths
+
+    @cached_property
+    def row(self) -> Any:
+        """Of each own token, its row."""
+        found = torch()
+        return found.repeat_interleave(found.arange(len(self.lengths), device=self.ids.device), self.lengths)
+
+    @cached_property
+    def place(self) -> Any:
+        """Of each own token, its place in the row."""
+        return torch().arange(len(self.ids), device=self.ids.device) - self.begins[self.row]
+
+
+def batched(prefix: Sequence[int], prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> Batch:
     """A batch of rows. prompts: whole ones, each beginning with the prefix and longer than it."""
     found = torch()
     own = [list(prompt[len(prefix) :]) for prompt in prompts]
-    longest = max(len(prompt) + len(answer) for prompt, answer in zip(own, answers, strict=True))
-    rows = [[*prompt, *answer] for prompt, answer in zip(own, answers, strict=True)]
-    ids = found.tensor([row + [pad] * (longest - len(row)) for row in rows])
-    starts = found.tensor([len(prompt) for prompt in own])
-    return Batch(found.tensor([list(prefix)]), ids, starts, found.tensor([len(row) for row in rows]))
+    ids = [token for prompt, answer in zip(own, answers, strict=True) for token in (*prompt, *answer)]
+    lengths = [len(prompt) + len(answer) for prompt, answer in zip(own, answers, strict=True)]
+    shared = found.tensor(list(prefix), dtype=found.long)
+    return Batch(shared, found.tensor(ids), found.tensor(lengths), found.tensor([len(prompt) for prompt in own]))
 
 
 def scored(model: Any, batch: Batch) -> Scored:
@@ -61,15 +86,14 @@ def scored(model: Any, batch: Batch) -> Scored:
     found = torch()
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     with only(inner.get_decoder(), batch.first) if batch.first else nullcontext():
-        last = hidden(inner.get_decoder(), batch)
-    rows, length = batch.ids.shape
-    places = found.arange(length, device=batch.ids.device).expand(rows, length)
-    predicts = (places >= batch.starts[:, None] - 1) & (places < batch.ends[:, None] - 1)
-    row, at = predicts.nonzero(as_tuple=True)
-    logits = logits_of(inner, last[row, at])
-    targets = batch.ids[row, at + 1]
+        last = hidden(inner.get_decoder(), batch)[len(batch.prefix) :]
+    last_of_row = batch.place == batch.lengths[batch.row] - 1
+    (at,) = ((batch.place >= batch.starts[batch.row] - 1) & ~last_of_row).nonzero(as_tuple=True)
+    logits = logits_of(inner, last[at])
+    targets = batch.ids[at + 1]
     chosen = logits.gather(1, targets[:, None])[:, 0]
-    return Scored(chosen - found.logsumexp(logits, dim=1), row, at + 1 - batch.starts[row])
+    row = batch.row[at]
+    return Scored(chosen - found.logsumexp(logits, dim=1), row, batch.place[at] + 1 - batch.starts[row])
 
 
 def logits_of(inner: Any, hidden: Any) -> Any:
@@ -77,6 +101,20 @@ def logits_of(inner: Any, hidden: Any) -> Any:
     logits = inner.get_output_embeddings()(hidden).float()
     cap = getattr(inner.config, "final_logit_softcapping", None)  # Gemma 2
     return cap * (logits / cap).tanh() if cap else logits
+
+
+def hidden(decoder: Any, batch: Batch) -> Any:
+    """The last hidden states of prefix and own tokens, shape (shared + own tokens, width)."""
+    found = torch()
+    shared = len(batch.prefix)
+    positions = found.cat([found.arange(shared, device=batch.ids.device), batch.place + shared])[None]
+    if batch.lower is None:
+        given = {"input_ids": found.cat([batch.prefix, batch.ids])[None]}
+    else:
+        given = {"inputs_embeds": batch.lower if not shared else found.cat([batch.lower_prefix, batch.lower])}
+        given["inputs_embeds"] = given["inputs_embeds"][None]
+    with _attending(decoder.config):
+        return decoder(**given, position_ids=positions, use_cache=False, rows=batch).last_hidden_state[0]
 
 
 @contextmanager
@@ -94,20 +132,72 @@ def scoring(model: Any) -> Iterator[None]:
         del model.forward
 
 
-def hidden(decoder: Any, batch: Batch) -> Any:
-    """The last hidden states of the rows' own tokens, shape (rows, longest, width)."""
-    from transformers import DynamicCache
-
+def attention(
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any = None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    rows: Batch | None = None,
+    **_: Any,
+) -> tuple[Any, None]:
+    """Attention of prefix and rows as transformers calls it: shapes (1, heads, shared + own tokens, size of a head); the result
+    is (1, shared + own tokens, heads, size). Heads that share keys and values are laid beside each other as more queries."""
+    if rows is None:
+        raise ValueError("attention by rows needs the rows")
     found = torch()
-    own = {"input_ids": batch.ids} if batch.lower is None else {"inputs_embeds": batch.lower}
-    shared = int(batch.prefix.shape[1])
+    shared, longest, count = len(rows.prefix), int(rows.lengths.max()), len(rows.lengths)
+    heads, groups, size = key.shape[1], query.shape[1] // key.shape[1], query.shape[3]
+    spread = rows.row * longest + rows.place
+
+    def padded(own: Any) -> Any:  # (heads, own tokens, size) -> (rows, heads, longest, size)
+        empty = own.new_zeros(own.shape[0], count * longest, size)
+        return empty.index_copy(1, spread, own).view(own.shape[0], count, longest, size).transpose(0, 1)
+
+    def attend(q: Any, k: Any, v: Any, before: int) -> Any:
+        length = q.shape[2]
+        mask = _mask(length, before, sliding_window, q.device)
+        q = q.reshape(q.shape[0], heads, groups * length, size)
+        mask = mask.repeat(groups, 1)
+        if softcap:
+            weights = (q @ k.transpose(2, 3)) * (scaling or size**-0.5)
+            weights = (softcap * (weights / softcap).tanh()).masked_fill(~mask, float("-inf")).softmax(-1, dtype=found.float32)
+            return (found.dropout(weights.to(q.dtype), dropout, True) @ v).view(q.shape[0], heads * groups, length, size)
+        out = found.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scaling)
+        return out.view(q.shape[0], heads * groups, length, size)
+
+    q, k, v = (padded(one[0, :, shared:]) for one in (query, key, value))
+    if shared:
+        k, v = (found.cat([whole[:, :, :shared].expand(count, -1, -1, -1), own], dim=2) for whole, own in ((key, k), (value, v)))
+    own = attend(q, k, v, shared).transpose(1, 2).reshape(count * longest, heads * groups, size)[spread]
     if not shared:
-        return decoder(**own, use_cache=False).last_hidden_state
-    before = {"input_ids": batch.prefix} if batch.lower is None else {"inputs_embeds": batch.lower_prefix}
-    first = decoder(**before, past_key_values=DynamicCache(), use_cache=True).past_key_values
-    rows = batch.ids.shape[0]
-    cache = DynamicCache()
-    for at, layer in enumerate(first.layers):
-        cache.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), at)
-    positions = found.arange(shared, shared + batch.ids.shape[1], device=batch.ids.device)[None]
-    return decoder(**own, past_key_values=cache, position_ids=positions, use_cache=True).last_hidden_state
+        return own[None], None
+    first = attend(query[:, :, :shared], key[:, :, :shared], value[:, :, :shared], 0)[0].transpose(0, 1)
+    return found.cat([first, own])[None], None
+
+
+def _mask(length: int, before: int, window: int | None, device: Any) -> Any:
+    """Which of before + length keys each of the last `length` positions sees, shape (length, before + length)."""
+    found = torch()
+    seen = found.arange(before + length, device=device)[None]
+    at = found.arange(before, before + length, device=device)[:, None]
+    mask = seen <= at
+    return mask & (at - seen < window) if window else mask
+
+
+@contextmanager
+def _attending(config: Any) -> Iterator[None]:
+    """While open, a model of that configuration attends by rows."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    ALL_ATTENTION_FUNCTIONS.register(ATTENTION, attention)
+    before = config._attn_implementation
+    config._attn_implementation = ATTENTION
+    try:
+        yield
+    finally:
+        config._attn_implementation = before

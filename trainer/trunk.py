@@ -29,7 +29,7 @@ class Trunk:
     Raises InputError where the base's family cannot be cut, or the disk is full.
     """
 
-    def __init__(self, model: Any, rows: Encoded, first: int, file: Path, pad: int) -> None:
+    def __init__(self, model: Any, rows: Encoded, first: int, file: Path) -> None:
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         if inner.config.model_type not in FAMILIES:
             raise InputError(f"the lower layers of {inner.config.model_type} models cannot be kept", "set lora.cache_lower = false")
@@ -42,32 +42,26 @@ class Trunk:
             self._kept = np.lib.format.open_memmap(file, "w+", np.float32, (int(self._begins[-1]), width))
         except OSError as error:
             raise InputError(f"cannot keep the lower layers in {file}: {error.strerror or error}", "free space") from error
-        self.prefix = self._fill(inner, rows, pad)
+        self.prefix = self._fill(inner, rows)
 
     def hidden(self, places: Sequence[int]) -> Any:
-        """Padded with zeros on the right: shape (rows, longest, width)."""
-        found = torch()
-        parts = [found.from_numpy(np.array(self._kept[self._begins[at] : self._begins[at + 1]])) for at in places]
-        return found.nn.utils.rnn.pad_sequence(parts, batch_first=True)
+        """Of the own tokens of these rows, one after the other: shape (own tokens, width)."""
+        parts = [np.array(self._kept[self._begins[at] : self._begins[at + 1]]) for at in places]
+        return torch().from_numpy(np.concatenate(parts))
 
-    def _fill(self, inner: Any, rows: Encoded, pad: int) -> Any:
+    def _fill(self, inner: Any, rows: Encoded) -> Any:
         from trainer import forward
 
-        found, order = torch(), np.argsort(np.diff(self._begins), kind="stable")
+        found, shared, prefix = torch(), len(rows.prefix), None
         decoder = inner.get_decoder()
         with found.inference_mode(), only(decoder, 0, self.first):
-            for at in range(0, len(order), TOGETHER):
-                places = [int(place) for place in order[at : at + TOGETHER]]
-                some = [rows.rows[place] for place in places]
-                batch = forward.batched(rows.prefix, [row.prompt for row in some], [row.completion for row in some], pad)
-                made = forward.hidden(decoder, batch).float().numpy()
-                for one, place in zip(made, places, strict=True):
-                    begin, end = self._begins[place : place + 2]
-                    self._kept[begin:end] = one[: end - begin]
-            if not rows.prefix:
-                return None
-            shared = decoder(input_ids=found.tensor([list(rows.prefix)]), use_cache=False).last_hidden_state
-        return shared.clone()
+            for at in range(0, len(rows.rows), TOGETHER):
+                some = rows.rows[at : at + TOGETHER]
+                batch = forward.batched(rows.prefix, [row.prompt for row in some], [row.completion for row in some])
+                made = forward.hidden(decoder, batch.to(inner.device)).float().cpu()
+                self._kept[self._begins[at] : self._begins[at + len(some)]] = made[shared:].numpy()
+                prefix = made[:shared] if prefix is None else prefix
+        return prefix.clone() if prefix is not None else None
 
 
 @contextmanager

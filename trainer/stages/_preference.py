@@ -130,8 +130,8 @@ def log_probabilities(model: Any, answers: Sequence[tuple[Sequence[int], Sequenc
         with found.no_grad():
             for part in _batches(order, answers, len(prefix)):
                 chosen = [answers[at] for at in part]
-                batch = forward.batched(prefix, [prompt for prompt, _ in chosen], [answer for _, answer in chosen], pad)
-                scored = forward.scored(model, _moved(batch, next(model.parameters()).device))
+                batch = forward.batched(prefix, [prompt for prompt, _ in chosen], [answer for _, answer in chosen])
+                scored = forward.scored(model, batch.to(next(model.parameters()).device))
                 sums = found.zeros(len(part), device=scored.log_probs.device).index_add(0, scored.row, scored.log_probs)
                 for at, figure in zip(part, sums.tolist(), strict=True):
                     figures[at] = figure
@@ -238,7 +238,3 @@ def _batches(order: Sequence[int], answers: Sequence[tuple[Sequence[int], Sequen
         part.append(at)
     if part:
         yield part
-
-
-def _moved(batch: forward.Batch, device: Any) -> forward.Batch:
-    return forward.Batch(*(getattr(batch, name).to(device) for name in ("prefix", "ids", "starts", "ends")))

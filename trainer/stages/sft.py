@@ -18,6 +18,7 @@ from transformers import Trainer
 from data import paths
 from data.errors import InputError
 from trainer import arguments, encode, estimate, loop
+from trainer._run.together import Together
 from trainer.encode import Encoded, Tokens
 from trainer.forward import Batch, Scored, scored, scoring
 from trainer.fused import fused
@@ -47,9 +48,10 @@ class Tuner(Trainer):
 
     def __init__(self, work: Work, train: Encoded, validation: Encoded) -> None:
         micro = _micro_batch(work, train)
-        pad = int(work.base.tokenizer.pad_token_id)
-        trunks = [_trunk(work, rows, name, pad) for rows, name in ((train, "train"), (validation, "validation"))]
-        self._collators = [Collator(pad, work.stage.loss.label_share, trunk) for trunk in trunks]
+        self._collators = [
+            Collator(rows.prefix, work.stage.loss.label_share, _trunk(work, rows, name))
+            for rows, name in ((train, "train"), (validation, "validation"))
+        ]
         super().__init__(
             model=work.model,
             args=arguments.of(work, per_device_train_batch_size=micro),
@@ -59,14 +61,14 @@ class Tuner(Trainer):
             processing_class=work.base.tokenizer,
         )
         self.loss_is_scaled_for_ga = True
-        self._work, self._micro, self._prefixes = work, micro, (train.prefix, validation.prefix)
+        self._work, self._micro = work, micro
         own = sorted(length - len(train.prefix) for length in train.lengths)
         self._most_tokens = micro * own[int(0.95 * (len(own) - 1))]
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The micro batches of one step, and the sum of their answer tokens over all processes."""
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
-        count = sum((batch["ends"] - batch["starts"]).sum() for batch in batches) if batches else torch.tensor(0)
+        count = sum((batch["lengths"] - batch["starts"]).sum() for batch in batches) if batches else torch.tensor(0)
         if self.args.world_size > 1:
             count = self.accelerator.gather(torch.as_tensor(count, device=device)[None]).sum() / self.args.world_size
         return batches, count
@@ -74,8 +76,8 @@ class Tuner(Trainer):
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """The weighed loss of a micro batch as its part of the step's mean. Rows longer than nearly all others are computed in
         parts, each with its own backward pass, so that they take no more memory."""
-        items = num_items_in_batch if num_items_in_batch is not None else (inputs["ends"] - inputs["starts"]).sum()
-        parts = list(_parts(inputs, self._most_tokens, len(self._prefixes[0])))
+        items = num_items_in_batch if num_items_in_batch is not None else (inputs["lengths"] - inputs["starts"]).sum()
+        parts = list(_parts(inputs, self._most_tokens))
         before = 0.0
         for part in parts[:-1]:
             with model.no_sync() if hasattr(model, "no_sync") else nullcontext():
@@ -86,7 +88,7 @@ class Tuner(Trainer):
         return (loss, None) if return_outputs else loss
 
     def _loss(self, model: Any, inputs: Any) -> Any:
-        found = model(batch=_batch(inputs, self._prefixes[0], self._collators[0].trunk))
+        found = model(batch=self._collators[0].batch(inputs))
         return _losses(found, inputs, self._work.stage.loss).sum()
 
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
@@ -95,13 +97,12 @@ class Tuner(Trainer):
         model: Any = self.model
         was, total = model.training, torch.zeros(2, dtype=torch.float64)
         model.train(False)
-        order = sorted(range(len(rows)), key=rows.lengths.__getitem__)
-        batches = [order[at : at + self._micro] for at in range(0, len(order), self._micro)]
+        batches = [range(at, min(at + self._micro, len(rows))) for at in range(0, len(rows), self._micro)]
         with torch.inference_mode():
             for places in batches[self.args.process_index :: self.args.world_size]:
                 inputs = self._prepare_inputs(self._collators[1]([rows[at] for at in places]))
-                for part in _parts(inputs, self._most_tokens, len(self._prefixes[1])):
-                    found = scored(self.accelerator.unwrap_model(model), _batch(part, self._prefixes[1], self._collators[1].trunk))
+                for part in _parts(inputs, self._most_tokens):
+                    found = scored(self.accelerator.unwrap_model(model), self._collators[1].batch(part))
                     total += torch.tensor([-float(found.log_probs.double().sum()), found.row.numel()], dtype=torch.float64)
         model.train(was)
         if self.args.world_size > 1:
@@ -113,11 +114,10 @@ class Tuner(Trainer):
 
 
 class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """Token rows; lengths: prompt and answer together."""
+    """Token rows with their numbers."""
 
     def __init__(self, rows: Sequence[Tokens]) -> None:
         self._rows = rows
-        self.lengths = [len(row.prompt) + len(row.completion) for row in rows]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -127,27 +127,32 @@ class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
 
 
 class Collator:
-    """Rows made one batch: ids padded on the right, where answers begin and end, and the weight of each answer token by its place.
+    """Rows made one batch without padding: their own tokens one after the other, and the weight of each answer token by its place.
 
-    trunk: what the lower layers gave for these rows, where that is kept.
+    prefix: what all prompts begin with; trunk: what the lower layers gave for these rows, where that is kept.
     """
 
-    def __init__(self, pad: int, label_share: float, trunk: Trunk | None = None) -> None:
-        self._pad, self._share, self.trunk = pad, label_share, trunk
+    def __init__(self, prefix: Sequence[int], label_share: float, trunk: Trunk | None = None) -> None:
+        self._prefix, self._share, self._trunk = torch.tensor(list(prefix), dtype=torch.long), label_share, trunk
 
     def __call__(self, numbered: Sequence[tuple[int, Tokens]]) -> dict[str, Any]:
-        rows = [row for _, row in numbered]
-        lower = {"lower": self.trunk.hidden([at for at, _ in numbered])} if self.trunk else {}
-        whole = [[*row.prompt, *row.completion] for row in rows]
-        longest, answers = max(map(len, whole)), max(len(row.completion) for row in rows)
+        rows, shared = [row for _, row in numbered], len(self._prefix)
+        answers = max(len(row.completion) for row in rows)
+        lower = {"lower": self._trunk.hidden([at for at, _ in numbered])} if self._trunk else {}
         return {
-            "ids": torch.tensor([one + [self._pad] * (longest - len(one)) for one in whole]),
-            "starts": torch.tensor([len(row.prompt) for row in rows]),
-            "ends": torch.tensor([len(one) for one in whole]),
+            "ids": torch.tensor([token for row in rows for token in (*row.prompt[shared:], *row.completion)]),
+            "lengths": torch.tensor([len(row.prompt) - shared + len(row.completion) for row in rows]),
+            "starts": torch.tensor([len(row.prompt) - shared for row in rows]),
             "weights": torch.tensor([self._weights(row) + [0.0] * (answers - len(row.completion)) for row in rows]),
-            **lower,
             "is_label": torch.tensor([[row.label_at[0] <= at < row.label_at[1] for at in range(answers)] for row in rows]),
+            **lower,
         }
+
+    def batch(self, inputs: Any) -> Batch:
+        """What a collated batch, or a part of one, is to the forward pass."""
+        trunk = self._trunk
+        lower = (trunk.first, trunk.prefix, inputs["lower"]) if trunk else ()
+        return Batch(self._prefix.to(inputs["ids"].device), inputs["ids"], inputs["lengths"], inputs["starts"], *lower)
 
     def _weights(self, row: Tokens) -> list[float]:
         """Their sum is the row's weight times its answer's tokens, however they are shared out."""
@@ -162,13 +167,13 @@ class Collator:
 def probe(work: Work, rows: Encoded) -> Callable[[int], None]:
     """A function that computes one micro batch of rows of about so many tokens, forward and backward, and changes no weight."""
     micro = estimate.micro_batch(work.recipe, work.stage, work.policy, work.base.model.config, rows, arguments.processes())
-    collator = Collator(int(work.base.tokenizer.pad_token_id), work.stage.loss.label_share)
+    collator = Collator(rows.prefix, work.stage.loss.label_share)
 
     def step(length: int) -> None:
         near = sorted(rows.rows, key=lambda row: abs(len(row.prompt) + len(row.completion) - length))[:micro]
         inputs = {name: value.to(work.model.device) for name, value in collator(list(enumerate(near))).items()}
         with fused(work.model) if work.policy.device == "cpu" else nullcontext():
-            found = scored(work.model, _batch(inputs, rows.prefix, None))
+            found = scored(work.model, collator.batch(inputs))
             _losses(found, inputs, work.stage.loss).mean().backward()
         work.model.zero_grad(set_to_none=True)
 
@@ -178,39 +183,41 @@ def probe(work: Work, rows: Encoded) -> Callable[[int], None]:
 def _micro_batch(work: Work, rows: Encoded) -> int:
     """How many rows are computed at once, kept in the stage's folder: a run that goes on adds up its sums in the same order."""
     file = work.folder / MICRO_BATCH
-    if file.is_file():
+    if file.is_file():  # every process waited for the others when it was written
         return int(paths.read_text(file, 64, "train anew"))
     micro = work.stage.micro_batch or estimate.micro_batch(
         work.recipe, work.stage, work.policy, work.base.model.config, rows, arguments.processes()
     )
-    if int(os.environ.get("RANK", "0")) == 0:
+    together = Together()
+    micro = together.agreed(micro)  # each process counts its own free memory
+    if together.first:
         with paths.replacing(file) as out:
             out.write(str(micro).encode())
+    together.wait()
     return micro
 
 
-def _batch(inputs: Any, prefix: Sequence[int], trunk: Trunk | None) -> Batch:
-    shared, ids = len(prefix), inputs["ids"]
-    lower = (trunk.first, trunk.prefix, inputs["lower"]) if trunk else ()
-    return Batch(ids[:1, :shared], ids[:, shared:], inputs["starts"] - shared, inputs["ends"] - shared, *lower)
+def _parts(inputs: Any, most_tokens: int) -> Iterator[dict[str, Any]]:
+    """The batch in parts of so many own tokens at most, one row at least."""
+    lengths = inputs["lengths"].tolist()
+    begin = at = 0
+    while begin < len(lengths):
+        end, tokens = begin + 1, lengths[begin]
+        while end < len(lengths) and tokens + lengths[end] <= most_tokens:
+            tokens, end = tokens + lengths[end], end + 1
+        flat = {name: inputs[name][at : at + tokens] for name in ("ids", "lower") if name in inputs}
+        yield {name: value[begin:end] for name, value in inputs.items() if name not in flat} | flat
+        begin, at = end, at + tokens
 
 
-def _parts(inputs: Any, most_tokens: int, shared: int) -> Iterator[dict[str, Any]]:
-    """The batch in parts of so many own tokens at most, padding counted; one row at least."""
-    rows, longest = inputs["ids"].shape
-    size = max(1, most_tokens // max(1, longest - shared))
-    for at in range(0, rows, size):
-        yield {name: value[at : at + size] for name, value in inputs.items()}
-
-
-def _trunk(work: Work, rows: Encoded, name: str, pad: int) -> Trunk | None:
+def _trunk(work: Work, rows: Encoded, name: str) -> Trunk | None:
     """The lower layers' work on the rows, where the recipe asks to keep it; made anew by every process."""
     table, layers = work.recipe.lora, int(work.base.model.config.num_hidden_layers)
     if not table.cache_lower or not rows.rows:
         return None
     first = layers - int(table.layers.removeprefix("top:"))
     process = os.environ.get("RANK", "0")
-    return Trunk(work.model, rows, first, work.folder / "trunk" / f"{name}-{process}.npy", pad) if first > 0 else None
+    return Trunk(work.model, rows, first, work.folder / "trunk" / f"{name}-{process}.npy") if first > 0 else None
 
 
 def _losses(found: Scored, inputs: Any, table: LossTable) -> Any:
