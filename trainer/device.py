@@ -72,7 +72,7 @@ def _cpu(recipe: Recipe) -> Policy:
         why = f"bfloat16 products take {1 / ratio:.2f} times as long as float32 ones here"
     threads = torch().get_num_threads()
     lines = (f"weights in {dtype}: {why}", f"{threads} threads", "rows grouped by length, fused AdamW, no gradient checkpointing")
-    return Policy("cpu", dtype, "adamw_torch_fused", "sdpa", False, threads, lines)  # type: ignore[arg-type]
+    return Policy("cpu", dtype, "adamw_torch_fused", "sdpa", False, threads, lines)
 
 
 def _cuda(recipe: Recipe, found: Any) -> Policy:
