@@ -9,6 +9,7 @@ A base quantised in memory (nf4, int8) is never merged with an adapter there: ro
 Not covered: the adapter, and training.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,6 +113,7 @@ def load(table: BaseTable, policy: "Policy", progress: Progress = silent) -> Bas
     supported, damaged files, a GGUF file that is not exact; Offline; InputError for a gated repository, telling how to get
     access, and for a disk that is too small.
     """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of a kernel of the hub, which is never fetched here
     source = resolve(table, progress)
     source.fetch()
     identity = source.identity()

@@ -1,7 +1,7 @@
 """The device policy: which machine part trains, in which number format, with which optimiser. Everything in one place, to be read.
 
     CPU     weights in the format that this processor multiplies fastest, measured: AVX512-BF16 without AMX may be slower than
-            float32; no gradient checkpointing unless memory is short; fused AdamW; rows grouped by length
+            float32; no gradient checkpointing, which costs time; fused AdamW; rows without padding (`forward`)
     CUDA    bfloat16 (float16 before Ampere); NF4 with paged 8-bit AdamW where asked for; packing with FlashAttention only
     MPS     bfloat16, without bitsandbytes
 Not covered: memory (`estimate`), several processes (`launch`).
@@ -71,7 +71,7 @@ def _cpu(recipe: Recipe) -> Policy:
         dtype = "bfloat16" if ratio > 1.0 else "float32"
         why = f"bfloat16 products take {1 / ratio:.2f} times as long as float32 ones here"
     threads = torch().get_num_threads()
-    lines = (f"weights in {dtype}: {why}", f"{threads} threads", "rows grouped by length, fused AdamW, no gradient checkpointing")
+    lines = (f"weights in {dtype}: {why}", f"{threads} threads", "rows without padding, fused AdamW, no gradient checkpointing")
     return Policy("cpu", dtype, "adamw_torch_fused", "sdpa", False, threads, lines)
 
 

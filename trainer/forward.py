@@ -17,6 +17,8 @@ from typing import Any
 from trainer.device import torch
 from trainer.trunk import only
 
+ALIKE = 0.7
+"""The shortest row of a group against its longest."""
 ATTENTION = "pointsman_rows"
 """The name under which transformers knows `attention`."""
 
@@ -31,6 +33,15 @@ class Scored:
     log_probs: Any
     row: Any
     place: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of about one length. tokens: which own tokens stand in the padded rows, shape (rows, longest); real: which of these
+    places, flattened, are no padding."""
+
+    tokens: Any
+    real: Any
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,31 @@ class Batch:
     def place(self) -> Any:
         """Of each own token, its place in the row."""
         return torch().arange(len(self.ids), device=self.ids.device) - self.begins[self.row]
+
+    @cached_property
+    def groups(self) -> "tuple[Group, ...]":
+        """The rows by length, each group's shortest at least ALIKE of its longest: attention is paid for each padded place."""
+        lengths = self.lengths.tolist()
+        found: list[list[int]] = []
+        for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+            if found and lengths[row] >= ALIKE * lengths[found[-1][0]]:
+                found[-1].append(row)
+            else:
+                found.append([row])
+        return tuple(self._group(rows) for rows in found)
+
+    @cached_property
+    def grouped(self) -> Any:
+        """The own tokens in the order of the groups: where each stands in the batch."""
+        return torch().cat([group.tokens.flatten()[group.real] for group in self.groups])
+
+    def _group(self, rows: list[int]) -> "Group":
+        found = torch()
+        at = found.tensor(rows, device=self.ids.device)
+        lengths = self.lengths[at][:, None]
+        places = found.arange(int(lengths.max()), device=self.ids.device)[None]
+        tokens = self.begins[at][:, None] + places.minimum(lengths - 1)  # a row's last token again where it is over
+        return Group(tokens, (places < lengths).flatten())
 
 
 def batched(prefix: Sequence[int], prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> Batch:
@@ -150,33 +186,36 @@ def attention(
     if rows is None:
         raise ValueError("attention by rows needs the rows")
     found = torch()
-    shared, longest, count = len(rows.prefix), int(rows.lengths.max()), len(rows.lengths)
-    heads, groups, size = key.shape[1], query.shape[1] // key.shape[1], query.shape[3]
-    spread = rows.row * longest + rows.place
-
-    def padded(own: Any) -> Any:  # (heads, own tokens, size) -> (rows, heads, longest, size)
-        empty = own.new_zeros(own.shape[0], count * longest, size)
-        return empty.index_copy(1, spread, own).view(own.shape[0], count, longest, size).transpose(0, 1)
+    shared, heads, groups, size = len(rows.prefix), key.shape[1], query.shape[1] // key.shape[1], query.shape[3]
 
     def attend(q: Any, k: Any, v: Any, before: int) -> Any:
-        length = q.shape[2]
-        mask = _mask(length, before, sliding_window, q.device)
-        q = q.reshape(q.shape[0], heads, groups * length, size)
-        mask = mask.repeat(groups, 1)
+        """Shape (rows * longest, heads, size); q (rows, heads, longest, size), k and v with `before` places more."""
+        count, _, length, _ = q.shape
+        mask = _mask(length, before, sliding_window, q.device).repeat(groups, 1)
+        q = q.reshape(count, heads, groups * length, size)
         if softcap:
             weights = (q @ k.transpose(2, 3)) * (scaling or size**-0.5)
             weights = (softcap * (weights / softcap).tanh()).masked_fill(~mask, float("-inf")).softmax(-1, dtype=found.float32)
-            return (found.dropout(weights.to(q.dtype), dropout, True) @ v).view(q.shape[0], heads * groups, length, size)
-        out = found.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scaling)
-        return out.view(q.shape[0], heads * groups, length, size)
+            out = found.dropout(weights.to(q.dtype), dropout, True) @ v
+        else:
+            out = found.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scaling)
+        return out.view(count, heads * groups, length, size).transpose(1, 2).reshape(count * length, heads * groups, size)
 
-    q, k, v = (padded(one[0, :, shared:]) for one in (query, key, value))
-    if shared:
-        k, v = (found.cat([whole[:, :, :shared].expand(count, -1, -1, -1), own], dim=2) for whole, own in ((key, k), (value, v)))
-    own = attend(q, k, v, shared).transpose(1, 2).reshape(count * longest, heads * groups, size)[spread]
+    parts = []
+    for group in rows.groups:
+        count, longest = group.tokens.shape
+        q, k, v = (
+            whole[0, :, shared:].index_select(1, group.tokens.flatten()).view(-1, count, longest, size).transpose(0, 1)
+            for whole in (query, key, value)
+        )
+        if shared:
+            k, v = (found.cat([a[:, :, :shared].expand(count, -1, -1, -1), b], dim=2) for a, b in ((key, k), (value, v)))
+        parts.append(attend(q, k, v, shared)[group.real])
+    together = found.cat(parts)
+    own = together.new_empty(together.shape).index_copy(0, rows.grouped, together)
     if not shared:
         return own[None], None
-    first = attend(query[:, :, :shared], key[:, :, :shared], value[:, :, :shared], 0)[0].transpose(0, 1)
+    first = attend(query[:, :, :shared], key[:, :, :shared], value[:, :, :shared], 0)
     return found.cat([first, own])[None], None
 
 
