@@ -138,7 +138,7 @@ def run(seed: int, options: argparse.Namespace) -> dict[str, Any]:
             print(f"{stage.kind}: {done.steps} steps, loss {done.loss:.4f}, {seconds[stage.kind]} s", file=sys.stderr)
     after = _preference.wins(model, found, pairs, reference)
     said = answers(found, model, questions)
-    ability = general.measure(engine, "torch/adapter")
+    ability = general.measure(engine)
     bounds = wilson(round(after.rate * after.pairs), after.pairs)
     kept = (ability.loss_rise or 0) <= recipe.gates.general_loss and (ability.lost_share or 0) <= recipe.gates.general_answers
     return {

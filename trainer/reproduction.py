@@ -86,12 +86,9 @@ def ready(folder: Path) -> Recipe:
 
 def begun(recipe: Recipe) -> Manifest:
     """The manifest that a run of this recipe would begin with here and now. Raises as reading the rows and the base do."""
-    from data import domains
-    from trainer import base, device, train
+    from trainer import train
 
-    domain = domains.load(recipe.domain) if recipe.domain else None
-    material = train._material(recipe, domain)
-    return manifest.start(recipe, material, base.look(recipe.base), device.policy(recipe), train._parent_hash(recipe))
+    return train.beginning(recipe)[3]
 
 
 def reproduce(folder: Path, *, out: Path | None = None, tell: Tell = silent) -> Reproduced:

@@ -24,6 +24,7 @@ from trainer._run.folder import PART, STATE, Folder
 from trainer._run.together import Together
 from trainer.estimate import Estimate
 from trainer.events import Event, Tell, silent
+from trainer.manifest import Manifest
 from trainer.material import Material
 from trainer.recipe import Recipe
 
@@ -65,15 +66,8 @@ def run(recipe: Recipe, *, out: Path | None = None, tell: Tell = silent, resume:
     Raises InputError, NotFound, ModelError and Offline for what cannot be trained, before it begins where that can be known;
     KeyboardInterrupt where somebody asked to stop: `resume` goes on then.
     """
-    from trainer import base as bases
-    from trainer import device
-
     tell(Event("preparing", note="reading the rows"))
-    policy = device.policy(recipe)
-    domain = domains.load(recipe.domain) if recipe.domain else None
-    identity = bases.look(recipe.base)
-    found = _material(recipe, domain)
-    begun = manifest.start(recipe, found, identity, policy, _parent_hash(recipe))
+    policy, domain, found, begun = beginning(recipe)
     prepared = Prepared.of(recipe, domain, policy, found, tell)
     expected = _estimated(recipe, domain, policy, found, prepared, tell, out or run_folder.runs_dir())
     notes = (*policy.why, *prepared.notes)
@@ -88,6 +82,21 @@ def run(recipe: Recipe, *, out: Path | None = None, tell: Tell = silent, resume:
     metrics = run_folder.read(place).metrics if together.first else {}
     baselines = {one.name: one.to_dict() for one in compared.baselines} if compared else {}
     return Run(place, proven is not None and proven.passed, metrics, baselines, proven, expected, notes)
+
+
+def beginning(recipe: Recipe) -> "tuple[Policy, Domain | None, Material, Manifest]":
+    """What is known before the base is loaded: the device's policy, the domain, the rows, and the manifest of the run that begins.
+
+    Raises as `run` does for what cannot be trained.
+    """
+    from trainer import base as bases
+    from trainer import device
+
+    policy = device.policy(recipe)
+    domain = domains.load(recipe.domain) if recipe.domain else None
+    identity = bases.look(recipe.base)
+    found = _material(recipe, domain)
+    return policy, domain, found, manifest.start(recipe, found, identity, policy, _parent_hash(recipe))
 
 
 def _estimated(

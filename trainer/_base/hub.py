@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from data.config import offline, require_network
+from data.datasets._sources.hub import Bar
 from data.datasets.sources import Progress
 from data.errors import InputError, ModelInvalid, ModelMissing, Offline
 from data.sanitise import one_line
@@ -133,7 +134,7 @@ class HubBase:
         def ask() -> str:
             import huggingface_hub
 
-            bar: Any = functools.partial(_Bar, self.progress)
+            bar: Any = functools.partial(Bar, self.progress)
             where = {"revision": commit, "cache_dir": cache(), "endpoint": server}
             return str(huggingface_hub.hf_hub_download(self.repository, name, tqdm_class=bar, **where))
 
@@ -201,27 +202,6 @@ def cache() -> Path:
 def kept() -> list[str]:
     """The repositories that are in the cache."""
     return [folder.name.removeprefix("models--").replace("--", "/") for folder in cache().glob("models--*--*")]
-
-
-class _Bar:
-    """What the hub's library takes for a progress bar: it only tells `progress`."""
-
-    def __init__(self, progress: Progress, total: int | None = None, initial: int = 0, **_: Any) -> None:
-        self.total, self.n = total, initial
-        self._progress = progress
-
-    def update(self, count: float | None = 1) -> None:
-        self.n += int(count or 0)
-        self._progress(self.n, max(self.total or 0, self.n))
-
-    def close(self) -> None:
-        """Nothing was opened."""
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _server() -> str:

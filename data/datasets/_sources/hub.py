@@ -132,7 +132,7 @@ def look_up(repository: str, revision: str) -> Listing:
     )
 
 
-class _Bar:
+class Bar:
     """What the hub's library takes for a progress bar: it only tells `progress`."""
 
     def __init__(self, progress: Progress, total: int | None = None, initial: int = 0, **_: Any) -> None:
@@ -146,7 +146,7 @@ class _Bar:
     def close(self) -> None:
         """Nothing was opened."""
 
-    def __enter__(self) -> "_Bar":
+    def __enter__(self) -> "Bar":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -162,7 +162,7 @@ def download(repository: str, file: str, commit: str, progress: Progress = silen
     def ask() -> str:
         import huggingface_hub
 
-        bar: Any = functools.partial(_Bar, progress)
+        bar: Any = functools.partial(Bar, progress)
         where = {"repo_type": "dataset", "revision": commit, "cache_dir": folder, "endpoint": server}
         return str(huggingface_hub.hf_hub_download(repository, file, tqdm_class=bar, **where))
 
