@@ -1,6 +1,7 @@
 """Supervised fine-tuning: which weights move, how rows and tokens count, and that splitting a step up changes nothing."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -92,12 +93,13 @@ def test_a_step_is_the_mean_over_its_answer_tokens(tmp_path):
 ROW = Tokens((1, 2), (3, 4, 5, 6, 7), "X", (1, 3), 2.0, "")
 
 
-def test_a_row_s_weight_is_shared_out_among_its_tokens():
+def test_a_label_decides_its_share_whether_it_has_one_token_or_two():
     plain = sft.Collator((), 0.0)([(0, ROW)])["weights"][0]
-    shared = sft.Collator((), 0.8)([(0, ROW)])["weights"][0]
+    two = sft.Collator((), 0.8)([(0, ROW)])["weights"][0]
+    one = sft.Collator((), 0.8)([(0, replace(ROW, label_at=(1, 2)))])["weights"][0]
     assert plain.tolist() == [2.0] * 5
-    assert shared[1:3].sum() == pytest.approx(0.8 * 10)
-    assert shared.sum() == pytest.approx(10)
+    assert two[1] == two[2] == one[1] == pytest.approx(0.8 * 5 * 2)
+    assert two[[0, 3, 4]].sum() == one[[0, 2, 3, 4]].sum() == pytest.approx(0.2 * 5 * 2)
 
 
 def test_focal_loss_counts_sure_labels_less_and_nothing_else():

@@ -94,7 +94,7 @@ class LossTable(_Table):
     weights: Literal["none", "balanced", "pack"] = "none"
     focal: Annotated[float, Field(ge=0, le=10, description="gamma of the focal loss; 0: cross entropy")] = 0.0
     label_share: Annotated[
-        float, Field(ge=0, lt=1, description="share of a row's loss that its label's own tokens make up; 0: every token alike")
+        float, Field(ge=0, lt=1, description="share of a row's loss that its label decides; 0: every token alike")
     ] = 0.0
 
 

@@ -97,6 +97,7 @@ def _token(shape: Shape, lora: LoraTable, setup: Setup) -> int:
     plain = 2 * shape.queries + 2 * shape.keys + (4 if shape.family == "phi" else 3) * shape.ff
     if shape.family == "phi3":  # queries, keys and values are one tensor, kept whole for the values' sake
         plain += shape.queries + shape.keys
+    plain += shape.queries  # attention sorts its result back into the order of the rows
     read = sum(inputs for inputs, _ in chosen.values())  # in float32: each layer makes a copy of its own
     if setup.width == 4:  # nothing is converted, so layers that read the same share it, and attention's output is counted above
         read = 2 * shape.hidden + shape.ff

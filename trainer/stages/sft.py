@@ -2,8 +2,8 @@
 
 The loss is the mean over a batch's answer tokens of weight * (1 - p)^gamma * -log p, with a row's weight by its label and gamma of
 the focal loss (Lin et al. 2017, "Focal Loss for Dense Object Detection") on the tokens of the label alone; with weights of 1 and
-gamma 0 it is plain cross entropy. `label_share` gives the label's own few tokens that share of their row's loss, which the fixed
-parts of a JSON answer would otherwise drown. The prompts' common beginning is computed once a batch (`forward`). On a GPU with
+gamma 0 it is plain cross entropy. `label_share` is the share of a row's loss that its label decides: its tokens would otherwise
+drown in the fixed parts of a JSON answer. The prompts' common beginning is computed once a batch (`forward`). On a GPU with
 FlashAttention rows are packed and TRL's SFTTrainer does the rest, where the loss is the plain one.
 """
 
@@ -155,12 +155,13 @@ class Collator:
         return Batch(self._prefix.to(inputs["ids"].device), inputs["ids"], inputs["lengths"], inputs["starts"], *lower)
 
     def _weights(self, row: Tokens) -> list[float]:
-        """Their sum is the row's weight times its answer's tokens, however they are shared out."""
+        """Each of the label's tokens weighs the label's whole share: the first ones decide, and what follows is soon certain. Were
+        the share divided, labels of one token would count more than labels of three."""
         count, (begin, end) = len(row.completion), row.label_at
         own = end - begin
         if not self._share or not own or own == count:
             return [row.weight] * count
-        label, other = self._share * count / own, (1 - self._share) * count / (count - own)
+        label, other = self._share * count, (1 - self._share) * count / (count - own)
         return [row.weight * (label if begin <= at < end else other) for at in range(count)]
 
 

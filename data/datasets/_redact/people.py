@@ -9,6 +9,7 @@ birthdays without a year, and numbers without a word that says what they are.
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -164,7 +165,7 @@ def _confirmed(candidate: Candidate, text: str, start: int, end: int) -> Iterato
 
 
 def _candidates() -> tuple[Candidate, ...]:
-    from presidio_analyzer import predefined_recognizers as known
+    known = _recognisers()
 
     return (
         Candidate("EMAIL_ADDRESS", 1, _MAIL, _email_recogniser(), _is_mail, 0, ("@",)),
@@ -192,19 +193,28 @@ def _candidates() -> tuple[Candidate, ...]:
     )
 
 
-def _iban_recogniser() -> Any:
-    from presidio_analyzer.predefined_recognizers import IbanRecognizer
+def _recognisers() -> Any:
+    """Presidio's module of recognisers. Where training is installed it would import PyTorch (3 s) for some that are not used here."""
+    absent: dict[str, Any] = {name: None for name in ("torch", "transformers") if name not in sys.modules}
+    sys.modules.update(absent)  # an import of them fails now, which Presidio and spaCy expect
+    try:
+        from presidio_analyzer import predefined_recognizers as known
+    finally:
+        for name in absent:
+            del sys.modules[name]
+    return known
 
-    return IbanRecognizer()
+
+def _iban_recogniser() -> Any:
+    return _recognisers().IbanRecognizer()
 
 
 def _email_recogniser() -> Any:
-    from presidio_analyzer.predefined_recognizers import EmailRecognizer
     from tldextract import TLDExtract
 
     suffixes = TLDExtract(suffix_list_urls=(), cache_dir=None)  # the list inside the package: nothing is fetched or written
 
-    class OfflineEmailRecognizer(EmailRecognizer):  # type: ignore[misc]
+    class OfflineEmailRecognizer(_recognisers().EmailRecognizer):  # type: ignore[misc]
         """Presidio's, which would fetch the list of public suffixes."""
 
         def validate_result(self, pattern_text: str) -> bool:
@@ -216,14 +226,13 @@ def _email_recogniser() -> Any:
 
 def _phones(region: str) -> list[tuple[str, Any]]:
     from phonenumbers import SUPPORTED_REGIONS
-    from presidio_analyzer.predefined_recognizers import PhoneRecognizer
 
     from data.errors import InputError
 
     if region and region.upper() not in SUPPORTED_REGIONS:
         raise InputError(f"{region!r} is no region with phone numbers", 'give two letters, such as "DE"')
     regions = dict.fromkeys([*([region.upper()] if region else []), *REGIONS])
-    return [(name, PhoneRecognizer(supported_regions=(name,), leniency=1)) for name in regions]
+    return [(name, _recognisers().PhoneRecognizer(supported_regions=(name,), leniency=1)) for name in regions]
 
 
 def _is_number_or_date(text: str, start: int, end: int) -> bool:
