@@ -194,7 +194,7 @@ def _candidates() -> tuple[Candidate, ...]:
 
 
 def _recognisers() -> Any:
-    """Presidio's module of recognisers. Where training is installed it would import PyTorch (3 s) for some that are not used here."""
+    """Presidio's module of recognisers. Where training is installed it imports PyTorch (3 s) for some that are not used."""
     absent: dict[str, Any] = {name: None for name in ("torch", "transformers") if name not in sys.modules}
     sys.modules.update(absent)  # an import of them fails now, which Presidio and spaCy expect
     try:
