@@ -108,7 +108,7 @@ def _prepare(folder: Path, given: argparse.Namespace) -> dict[str, int]:
     found = material.read(recipe, domain)
     encoded = encode.sft(recipe, recipe.stages[0], domain, loaded, found.train)
     lengths = [len(row.prompt) + len(row.completion) for row in encoded.rows]
-    order = list(Order(len(lengths), lengths, BATCH, recipe.seed))
+    order = list(Order(len(lengths), None, BATCH, recipe.seed))
     model = adapter.attach(loaded, recipe.lora, seed=recipe.seed)
     adapter.save(model, folder / "adapter")
     rows = [{"prompt": list(encoded.rows[at].prompt), "completion": list(encoded.rows[at].completion)} for at in order]
@@ -196,6 +196,7 @@ def _trl(variant: str, folder: Path) -> float:
         use_cpu=True,
         save_strategy="no",
         train_sampling_strategy="sequential",
+        completion_only_loss=True,  # told apart by itself only where the rows are texts
         disable_tqdm=True,
         **changed[variant],
     )

@@ -102,6 +102,28 @@ def test_a_label_decides_its_share_whether_it_has_one_token_or_two():
     assert two[[0, 3, 4]].sum() == one[[0, 2, 3, 4]].sum() == pytest.approx(0.2 * 5 * 2)
 
 
+def test_rows_of_frequent_labels_take_turns_and_weigh_as_much_more():
+    from trainer._loop.order import Order
+
+    rows = sft.Rows([replace(ROW, label="rare" if at < 2 else "often", origin=str(at)) for at in range(12)], balance=2.0)
+    order = Order(len(rows), None, 4, 7, rows.turns)
+    seen = []
+    for epoch in range(5):
+        order.epoch = epoch
+        now = list(order)
+        assert len(now) == len(order) == 6
+        assert set(now) >= {0, 1}
+        seen += [at for at in now if at >= 2]
+    assert sorted(seen) == sorted([*range(2, 12)] * 2)
+    assert {row.label: row.weight for _, row in (rows[at] for at in range(12))} == {"rare": 2.0, "often": 2.0 * 10 / 4}
+
+
+def test_even_labels_and_no_balance_leave_every_row_to_every_epoch():
+    even = [replace(ROW, label=str(at % 2)) for at in range(6)]
+    assert sft.Rows(even, balance=1.0).turns is None
+    assert sft.Rows([*even, ROW], balance=0.0).turns is None
+
+
 def test_focal_loss_counts_sure_labels_less_and_nothing_else():
     inputs = sft.Collator((), 0.0)([(0, ROW)])
     logs = torch.log(torch.tensor([0.5, 0.9, 0.2, 0.5, 0.5]))

@@ -116,6 +116,13 @@ class StageTable(_Table):
         Field(description="sft: the answer alone, the reasoning before it, or both kinds of rows; empty: the contract's own"),
     ] = ""
     loss: LossTable = LossTable()
+    balance: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="sft: an epoch sees so many times the rarest label's rows of any label at most; they take turns; 0: all",
+        ),
+    ] = 0.0
     beta: Annotated[float, Field(ge=0, le=10, description="kto, dpo, grpo, rloo: how close to the reference")] = 0.0
     rewards: tuple[Reward, ...] = ()
     generations: Annotated[int, Field(ge=2, le=64, description="grpo, rloo: answers drawn for a prompt")] = 8

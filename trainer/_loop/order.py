@@ -10,15 +10,21 @@ from typing import Any
 
 import torch
 
+Turns = Sequence[tuple[Sequence[int], int]]
+"""Groups of row numbers, and how many of each group an epoch sees."""
 WINDOW = 50
 """Steps whose rows are sorted together at most; a quarter of the rows where that is less (as transformers groups by length)."""
 
 
 class Order(torch.utils.data.Sampler[int]):
-    """Row numbers of an epoch. lengths: tokens of each row, None where unknown; batch: rows of a step over all processes."""
+    """Row numbers of an epoch. lengths: tokens of each row, None where unknown; batch: rows of a step over all processes.
 
-    def __init__(self, rows: int, lengths: Sequence[int] | None, batch: int, seed: int) -> None:
-        self._rows = rows
+    turns: groups of rows with how many of each an epoch sees; those of a group take turns over the epochs. None: all, always.
+    """
+
+    def __init__(self, rows: int, lengths: Sequence[int] | None, batch: int, seed: int, turns: "Turns | None" = None) -> None:
+        self._turns = turns
+        self._rows = rows if turns is None else sum(count for _, count in turns)
         self._lengths = lengths
         self._batch = batch
         self._seed = seed
@@ -34,6 +40,9 @@ class Order(torch.utils.data.Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         chance = torch.Generator().manual_seed(mixed(self._seed, self.epoch))
         drawn: list[int] = torch.randperm(self._rows, generator=chance).tolist()
+        if self._turns is not None:
+            seen = list(_seen(self._turns, self._seed, self.epoch))
+            drawn = [seen[at] for at in drawn]
         return iter(drawn if self._lengths is None else self._grouped(drawn, self._lengths, chance))
 
     def _grouped(self, drawn: list[int], lengths: Sequence[int], chance: torch.Generator) -> list[int]:
@@ -49,6 +58,14 @@ class Order(torch.utils.data.Sampler[int]):
             longest = max(range(len(steps)), key=lambda place: max(lengths[row] for row in steps[place]))
             steps[0], steps[longest] = steps[longest], steps[0]
         return [row for step in [*steps, *rest] for row in step]
+
+
+def _seen(turns: "Turns", seed: int, epoch: int) -> Iterator[int]:
+    """The rows of an epoch, group by group: each group in an order of its own, gone through again and again."""
+    for number, (rows, count) in enumerate(turns):
+        chance = torch.Generator().manual_seed(mixed(seed + 1 + number, 0))
+        order = torch.randperm(len(rows), generator=chance).tolist()
+        yield from (rows[order[at % len(rows)]] for at in range(epoch * count, (epoch + 1) * count))
 
 
 class Installed:
@@ -81,7 +98,7 @@ class Installed:
         usual = self._usual(dataset)
         rows = self._trainer.train_dataset if dataset is None else dataset
         if isinstance(usual, torch.utils.data.RandomSampler | LengthGroupedSampler):
-            usual = Order(len(rows), lengths_of(rows), self._batch, self._seed)
+            usual = Order(len(rows), lengths_of(rows), self._batch, self._seed, getattr(rows, "turns", None))
         elif isinstance(generator := getattr(usual, "generator", None), torch.Generator):
             usual.set_epoch = lambda epoch: generator.manual_seed(mixed(self._seed, epoch))
         if hasattr(usual, "set_epoch"):

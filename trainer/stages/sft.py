@@ -7,9 +7,11 @@ drown in the fixed parts of a JSON answer. The prompts' common beginning is comp
 FlashAttention rows are packed and TRL's SFTTrainer does the rest, where the loss is the plain one.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -56,7 +58,7 @@ class Tuner(Trainer):
             model=work.model,
             args=arguments.of(work, per_device_train_batch_size=micro),
             data_collator=self._collators[0],
-            train_dataset=Rows(train.rows),
+            train_dataset=Rows(train.rows, work.stage.balance),
             eval_dataset=Rows(validation.rows) if validation.rows else None,
             processing_class=work.base.tokenizer,
         )
@@ -114,9 +116,22 @@ class Tuner(Trainer):
 
 
 class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """Token rows with their numbers."""
+    """Token rows with their numbers. turns: see `trainer._loop.order`; None without a balance.
 
-    def __init__(self, rows: Sequence[Tokens]) -> None:
+    balance: how many times the rarest label's rows an epoch sees of any label at most. A row that is seen more seldom weighs as
+    much more, so that what is learnt of how frequent labels are stays right.
+    """
+
+    def __init__(self, rows: Sequence[Tokens], balance: float = 0.0) -> None:
+        self.turns: list[tuple[list[int], int]] | None = None
+        groups: dict[str, list[int]] = {}
+        for at, row in enumerate(rows):
+            groups.setdefault(row.label, []).append(at)
+        most = math.ceil(balance * min((len(group) for group in groups.values()), default=0))
+        if balance and any(len(group) > most for group in groups.values()):
+            self.turns = [(group, min(len(group), max(1, most))) for group in groups.values()]
+            counted = {rows[group[0]].label: len(group) / count for group, count in self.turns}
+            rows = [replace(row, weight=row.weight * counted[row.label]) for row in rows]
         self._rows = rows
 
     def __len__(self) -> int:
