@@ -65,7 +65,8 @@ def save(model: Any, folder: Path) -> None:
     from peft import get_peft_model_state_dict
     from safetensors.torch import save as serialised
 
-    state = {name: value.detach().cpu().contiguous() for name, value in get_peft_model_state_dict(model, adapter_name=NAME).items()}
+    found = get_peft_model_state_dict(model, adapter_name=NAME, save_embedding_layers=False)  # "auto" would ask the hub
+    state = {name: value.detach().cpu().contiguous() for name, value in found.items()}
     config = model.peft_config[NAME].to_dict()
     config["inference_mode"] = True
     config["base_model_name_or_path"] = ""  # the manifest says which base it is, and paths of this machine say nothing elsewhere
