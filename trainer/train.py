@@ -8,7 +8,6 @@ done, so that a killed run goes on. Of several processes the first one judges an
 several processes (`launch`), what a stage does (`stages`), what is enough (`proof`).
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from data import config, domains
 from data.domains import Domain
 from data.errors import NotFound
-from trainer import estimate, manifest, material, run_folder
+from trainer import arguments, estimate, manifest, material, run_folder
 from trainer import recipe as recipes
 from trainer._run.course import Course, Prepared
 from trainer._run.folder import PART, STATE, Folder
@@ -113,7 +112,7 @@ def _estimated(
         work = Work(recipe, recipe.stages[0], 1, domain, prepared.base, prepared.model, policy, found, out)
         step = sft.probe(work, prepared.encoded[1])
     config = prepared.base.model.config
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = arguments.processes()
     return estimate.estimate(recipe, policy, config, sizes, out, held_out=len(found.validation), processes=processes, step=step)
 
 

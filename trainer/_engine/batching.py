@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from router.engines._llamacpp.batching import common_beginning
 from router.engines._llamacpp.choosing import Path
 from router.engines._llamacpp.context import common_prefix
 from trainer._engine.cells import Cells
@@ -108,12 +109,12 @@ class Batch:
 
     def gain(self, prompts: Sequence[Sequence[int]]) -> int:
         """Tokens that half of the prompts begin with, beyond what is shared already."""
-        common = _common(prompts)
+        common = common_beginning(prompts)
         return len(common) - common_prefix(self._shared, common)
 
     def share(self, prompts: Sequence[Sequence[int]]) -> None:
         """Compute what half of the prompts begin with. Only while no rows are at work."""
-        common = _common(prompts)
+        common = common_beginning(prompts)
         kept = common_prefix(self._shared, common)
         self._cells.give_back(self._shared_cells[kept:])
         self._shared, cells = common, self._shared_cells[:kept]
@@ -226,13 +227,3 @@ class Batch:
         self._cells.give_back(row.cells[max(count, row.shared) :])
         del row.cells[count:]
         row.shared = min(row.shared, count)
-
-
-def _common(prompts: Sequence[Sequence[int]]) -> list[int]:
-    """What the middle half of the prompts, sorted, begin with: a stranger among them does not count. None for a single one."""
-    if len(prompts) < 2:
-        return []
-    ordered = sorted(prompts, key=tuple)
-    quarter = len(ordered) // 4
-    first, last = ordered[quarter], ordered[-1 - quarter]
-    return list(first[: common_prefix(first, last)])

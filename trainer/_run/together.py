@@ -6,6 +6,8 @@ Their number and places come from the launcher's environment (accelerate, torchr
 import os
 from typing import TypeVar
 
+from trainer import arguments
+
 T = TypeVar("T")
 
 
@@ -13,7 +15,7 @@ class Together:
     """The processes of one run. With one process nothing here costs anything."""
 
     def __init__(self) -> None:
-        self.count = max(int(os.environ.get("WORLD_SIZE", "1")), 1)
+        self.count = arguments.processes()
         self.first = int(os.environ.get("RANK", "0")) == 0
         if self.count > 1:
             from accelerate import PartialState

@@ -67,12 +67,12 @@ class Batch:
 
     def gain(self, prompts: Sequence[Sequence[int]]) -> int:
         """Tokens that half of the prompts begin with, beyond what is shared already."""
-        common = _common(prompts)
+        common = common_beginning(prompts)
         return len(common) - common_prefix(self._shared, common)
 
     def share(self, prompts: Sequence[Sequence[int]]) -> None:
         """Compute what half of the prompts begin with. Only while no rows are at work."""
-        common = _common(prompts)
+        common = common_beginning(prompts)
         kept = common_prefix(self._shared, common)
         self._forget(0, kept)
         self._shared = []
@@ -256,7 +256,7 @@ class Batch:
         self._api.llama_memory_seq_rm(self._context.memory, sequence, begin, -1)
 
 
-def _common(prompts: Sequence[Sequence[int]]) -> list[int]:
+def common_beginning(prompts: Sequence[Sequence[int]]) -> list[int]:
     """What the middle half of the prompts, sorted, begin with: a stranger among them does not count. None for a single one."""
     if len(prompts) < 2:
         return []
