@@ -104,7 +104,10 @@ def estimate(
     """
     shape = shapes.of(config)
     setup = Setup(policy.device, policy.dtype, recipe.base.quantisation, policy.optimizer)
-    lengths = [one if isinstance(one, Sizes) else sizes.measured(one) for one in encoded]
+    lengths = [
+        one if isinstance(one, Sizes) else sizes.measured(one, stage.balance)
+        for one, stage in zip(encoded, recipe.stages, strict=False)
+    ]
     available = machine.available_bytes(policy.device)
     plan = Plan(recipe, shape, setup, lengths, available, held_out, processes)
     found = _computed(plan, machine.flops(policy.device), machine.free_disk_bytes(folder))

@@ -120,16 +120,26 @@ def batched(prefix: Sequence[int], prompts: Sequence[Sequence[int]], answers: Se
 def scored(model: Any, batch: Batch) -> Scored:
     """The log-probability of every answer token. model: a causal language model of transformers, with or without PEFT around it."""
     found = torch()
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = unwrapped(model)
     with only(inner.get_decoder(), batch.first) if batch.first else nullcontext():
         last = hidden(inner.get_decoder(), batch)[len(batch.prefix) :]
-    last_of_row = batch.place == batch.lengths[batch.row] - 1
-    (at,) = ((batch.place >= batch.starts[batch.row] - 1) & ~last_of_row).nonzero(as_tuple=True)
+    at = predicting(batch)
     logits = logits_of(inner, last[at])
     targets = batch.ids[at + 1]
     chosen = logits.gather(1, targets[:, None])[:, 0]
     row = batch.row[at]
     return Scored(chosen - found.logsumexp(logits, dim=1), row, batch.place[at] + 1 - batch.starts[row])
+
+
+def unwrapped(model: Any) -> Any:
+    """The model of transformers without PEFT around it; its layers keep their adapters."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def predicting(batch: Batch) -> Any:
+    """The own tokens that predict an answer's token, by number, shape (answer tokens,)."""
+    last_of_row = batch.place == batch.lengths[batch.row] - 1
+    return ((batch.place >= batch.starts[batch.row] - 1) & ~last_of_row).nonzero(as_tuple=True)[0]
 
 
 def logits_of(inner: Any, hidden: Any) -> Any:

@@ -123,6 +123,10 @@ class StageTable(_Table):
             description="sft: an epoch sees so many times the rarest label's rows of any label at most; they take turns; 0: all",
         ),
     ] = 0.0
+    rehearse: Annotated[
+        float,
+        Field(ge=0, le=100, description="sft: weight of staying at the base's predictions on general questions; 0: not asked"),
+    ] = 0.0
     beta: Annotated[float, Field(ge=0, le=10, description="kto, dpo, grpo, rloo: how close to the reference")] = 0.0
     rewards: tuple[Reward, ...] = ()
     generations: Annotated[int, Field(ge=2, le=64, description="grpo, rloo: answers drawn for a prompt")] = 8
@@ -196,6 +200,8 @@ class Recipe(_Table):
         for stage in self.stages:
             if stage.micro_batch and stage.batch % stage.micro_batch:
                 raise ValueError(f"a batch of {stage.batch} cannot be made of micro batches of {stage.micro_batch}")
+            if stage.rehearse and self.distributed.strategy != "ddp":
+                raise ValueError("rehearse needs the whole model in every process: strategy ddp")
             if stage.kind in ("grpo", "rloo") and (not stage.rewards or stage.batch % stage.generations):
                 raise ValueError(f"{stage.kind} needs rewards, and a batch that is a multiple of generations")
         return self

@@ -30,8 +30,7 @@ from trainer.proof import Proof
 from trainer.scores import FailedCase, Prediction, Scores
 
 METRICS, CURVE, LOST, REPORT = "metrics.json", "metrics.jsonl", "lost.jsonl", "report.html"
-RECIPES = ("recipe.toml", "recipe.json")
-"""The recipe as its author wrote it, else as it was validated."""
+RECIPE = "recipe.toml"
 PREDICTIONS, BASE_PREDICTIONS = "predictions.jsonl", "base_predictions.jsonl"
 LARGEST_BYTES = 512 << 20
 LARGEST_NUMBER = 1e300
@@ -143,11 +142,11 @@ def read(folder: Path) -> RunFolder:
     """The run in that folder. Raises NotFound where it is no finished run, InputError for a damaged file, with the line."""
     manifest = manifests.read(folder)
     metrics = _json(folder / METRICS)
-    recipe = next((file for name in RECIPES if (file := folder / name).is_file()), None)
+    recipe = folder / RECIPE
     return RunFolder(
         folder,
         manifest,
-        paths.read_text(recipe, LARGEST_BYTES, LARGE) if recipe else "",
+        paths.read_text(recipe, LARGEST_BYTES, LARGE) if recipe.is_file() else "",
         metrics,
         curve(folder),
         tuple(_lines(folder / PREDICTIONS, Prediction)),

@@ -54,9 +54,9 @@ def unfinished(folder: Path | None = None) -> list[Path]:
 
 def recipe_of(folder: Path) -> Recipe:
     """The recipe of a run, finished or not. Raises NotFound where the folder is no run, InputError where it is damaged."""
-    if not (folder / run_folder.RECIPES[0]).is_file():
-        raise NotFound(f"{folder} is no run folder: it has no {run_folder.RECIPES[0]}", "see: pointsman report")
-    return recipes.load(str(folder / run_folder.RECIPES[0]))
+    if not (folder / run_folder.RECIPE).is_file():
+        raise NotFound(f"{folder} is no run folder: it has no {run_folder.RECIPE}", "see: pointsman report")
+    return recipes.load(str(folder / run_folder.RECIPE))
 
 
 def run(recipe: Recipe, *, out: Path | None = None, tell: Tell = silent, resume: Path | None = None, dry: bool = False) -> Run:

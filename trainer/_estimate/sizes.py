@@ -5,7 +5,7 @@ Not covered: which rows a stage gets (`material`, `encode`).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from data.domains import ContractVersion, Domain, Example
@@ -25,6 +25,10 @@ class Tokens(Protocol):
     @property
     def prompt(self) -> Sequence[int]:
         """All of the prompt, the prefix included."""
+
+    @property
+    def label(self) -> str:
+        """What it teaches, "" without labels."""
 
     @property
     def completion(self) -> Sequence[int]:
@@ -58,11 +62,17 @@ class Sizes:
     answer_p95: int
 
 
-def measured(encoded: Encoded) -> Sizes:
-    """The sizes of rows that are there."""
+def measured(encoded: Encoded, balance: float = 0.0) -> Sizes:
+    """The sizes of rows that are there; rows: those that an epoch sees where labels are balanced (`stages.balance`)."""
     prefix = len(encoded.prefix)
     own = [len(row.prompt) + len(row.completion) - prefix for row in encoded.rows]
-    return _sizes(prefix, own, [len(row.completion) for row in encoded.rows])
+    found = _sizes(prefix, own, [len(row.completion) for row in encoded.rows])
+    if not balance:
+        return found
+    from trainer._loop.order import turns  # it needs PyTorch
+
+    taken = turns([row.label for row in encoded.rows], balance)
+    return replace(found, rows=sum(count for _, count in taken)) if taken else found
 
 
 def planned(recipe: Recipe, stage: StageTable, domain: Domain | None) -> Sizes:

@@ -5,6 +5,7 @@ Rows of about the same length share a step, which saves padding; the steps thems
 has no saw teeth, but the longest rows come first: what does not fit into memory fails at once.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any
 
@@ -14,6 +15,17 @@ Turns = Sequence[tuple[Sequence[int], int]]
 """Groups of row numbers, and how many of each group an epoch sees."""
 WINDOW = 50
 """Steps whose rows are sorted together at most; a quarter of the rows where that is less (as transformers groups by length)."""
+
+
+def turns(labels: Sequence[str], balance: float) -> "Turns | None":
+    """The rows by label, of each at most `balance` times the rarest label's count an epoch; None where that leaves out none."""
+    groups: dict[str, list[int]] = {}
+    for at, label in enumerate(labels):
+        groups.setdefault(label, []).append(at)
+    most = math.ceil(balance * min((len(group) for group in groups.values()), default=0))
+    if not balance or all(len(group) <= most for group in groups.values()):
+        return None
+    return [(group, min(len(group), max(1, most))) for group in groups.values()]
 
 
 class Order(torch.utils.data.Sampler[int]):

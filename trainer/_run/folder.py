@@ -54,7 +54,7 @@ class Folder:
             folder = cls(paths.ensure(out.absolute()) / name, together)
             if together.first:
                 paths.ensure(folder.path)
-                with paths.replacing(folder.path / run_folder.RECIPES[0]) as file:
+                with paths.replacing(folder.path / run_folder.RECIPE) as file:
                     file.write(as_toml(recipe).encode())
                 manifest.write(folder.path, begun)
                 folder._write()

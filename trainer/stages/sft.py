@@ -7,7 +7,6 @@ drown in the fixed parts of a JSON answer. The prompts' common beginning is comp
 FlashAttention rows are packed and TRL's SFTTrainer does the rest, where the loss is the plain one.
 """
 
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -20,15 +19,19 @@ from transformers import Trainer
 from data import paths
 from data.errors import InputError
 from trainer import arguments, encode, estimate, loop
+from trainer._loop.order import turns
 from trainer._run.together import Together
 from trainer.encode import Encoded, Tokens
 from trainer.forward import Batch, Scored, scored, scoring
 from trainer.fused import fused
 from trainer.recipe import LossTable
+from trainer.rehearsal import Rehearsal
 from trainer.stages import Done, Work
 from trainer.trunk import Trunk
 
 MICRO_BATCH = "micro_batch"
+REHEARSED = 4
+"""Rows of a step to one that is rehearsed."""
 
 
 def run(work: Work) -> Done:
@@ -39,16 +42,19 @@ def run(work: Work) -> Done:
         raise InputError(
             f"{len(train.rows)} rows are left to train on, and the stage asks for {work.stage.min_rows}", "give more data"
         )
-    if work.policy.packing and work.stage.packing and _plain(work.stage.loss):
+    if work.policy.packing and work.stage.packing and not work.stage.rehearse and _plain(work.stage.loss):
         return loop.fit(_packed(work, train, validation), work)
+    rehearsal = (
+        Rehearsal(work.model, work.base, max(2, work.stage.batch // REHEARSED), work.recipe.seed) if work.stage.rehearse else None
+    )
     with fused(work.model) if work.policy.device == "cpu" else nullcontext(), scoring(work.model):
-        return loop.fit(Tuner(work, train, validation), work)
+        return loop.fit(Tuner(work, train, validation, rehearsal), work)
 
 
 class Tuner(Trainer):
     """transformers' Trainer with the loss above. Rows of one optimiser step are weighed together, however they are split up."""
 
-    def __init__(self, work: Work, train: Encoded, validation: Encoded) -> None:
+    def __init__(self, work: Work, train: Encoded, validation: Encoded, rehearsal: Rehearsal | None = None) -> None:
         micro = _micro_batch(work, train)
         self._collators = [
             Collator(rows.prefix, work.stage.loss.label_share, _trunk(work, rows, name))
@@ -64,6 +70,7 @@ class Tuner(Trainer):
         )
         self.loss_is_scaled_for_ga = True
         self._work, self._micro = work, micro
+        self._rehearsal, self._rehearsed = rehearsal, -1
         own = sorted(length - len(train.prefix) for length in train.lengths)
         self._most_tokens = micro * own[int(0.95 * (len(own) - 1))]
 
@@ -87,6 +94,9 @@ class Tuner(Trainer):
                 self.accelerator.backward(loss)
             before = before + loss.detach()
         loss = self._loss(model, parts[-1]) / items + before
+        if self._rehearsal is not None and self._rehearsed != self.state.global_step:  # once a step
+            self._rehearsed = self.state.global_step
+            loss = loss + self._work.stage.rehearse * self._rehearsal.loss(self.accelerator.unwrap_model(model), self._rehearsed)
         return (loss, None) if return_outputs else loss
 
     def _loss(self, model: Any, inputs: Any) -> Any:
@@ -123,13 +133,8 @@ class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
     """
 
     def __init__(self, rows: Sequence[Tokens], balance: float = 0.0) -> None:
-        self.turns: list[tuple[list[int], int]] | None = None
-        groups: dict[str, list[int]] = {}
-        for at, row in enumerate(rows):
-            groups.setdefault(row.label, []).append(at)
-        most = math.ceil(balance * min((len(group) for group in groups.values()), default=0))
-        if balance and any(len(group) > most for group in groups.values()):
-            self.turns = [(group, min(len(group), max(1, most))) for group in groups.values()]
+        self.turns = turns([row.label for row in rows], balance)
+        if self.turns is not None:
             counted = {rows[group[0]].label: len(group) / count for group, count in self.turns}
             rows = [replace(row, weight=row.weight * counted[row.label]) for row in rows]
         self._rows = rows
