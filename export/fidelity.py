@@ -89,7 +89,8 @@ Rows = NDArray[np.float32]
 class Figures:
     """What a form computes on the texts beside the original: nats, shares, and a count of clear first choices that changed.
 
-    rise: of the mean surprise, the logarithm of the perplexity, over the original's, with its standard error.
+    rise: of the mean surprise, the logarithm of the perplexity, over the original's, with its standard error; fall: of the share
+    of tokens that were the first choice of the text before them, under the original's, with its standard error.
     """
 
     perplexity: float
@@ -99,19 +100,24 @@ class Figures:
     kl_max: float
     agreement: float
     clear_changes: int
+    kl_p99: float = 0.0
+    fall: float = 0.0
+    fall_error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """One text, position by position: divergence, surprise at the next token (one fewer), its rise, and lost lead.
+    """One text, position by position: divergence, surprise at the next token (one fewer), its rise, lost lead, and falls.
 
-    lead: by how many nats the original preferred its first choice to the form's; 0 where they are the same.
+    lead: by how many nats the original preferred its first choice to the form's; 0 where they are the same. fall: 1 where only the
+    original's first choice was the next token, -1 where only the form's was (one fewer).
     """
 
     kl: NDArray[np.float64]
     surprise: NDArray[np.float64]
     rise: NDArray[np.float64]
     lead: NDArray[np.float64]
+    fall: NDArray[np.float64]
 
 
 def log_softmax(logits: Rows) -> Rows:
@@ -128,13 +134,15 @@ def positions(original: Rows, form: Rows, tokens: Sequence[int]) -> Positions:
     lead = original.max(axis=-1) - original[at, form.argmax(axis=-1)]
     following = at[:-1], np.asarray(tokens[1:], dtype=np.int64)
     surprise = -form[following].astype(np.float64)
-    return Positions(np.maximum(kl, 0), surprise, surprise + original[following], lead.astype(np.float64))
+    found, was = (rows.argmax(axis=-1)[:-1] == following[1] for rows in (form, original))
+    fall = was.astype(np.float64) - found
+    return Positions(np.maximum(kl, 0), surprise, surprise + original[following], lead.astype(np.float64), fall)
 
 
 def figures(texts: Sequence[Positions]) -> Figures:
     """All texts taken together, every position counting the same."""
-    kl, surprise, rise, lead = (
-        np.concatenate([getattr(text, name) for text in texts]) for name in ("kl", "surprise", "rise", "lead")
+    kl, surprise, rise, lead, fall = (
+        np.concatenate([getattr(text, name) for text in texts]) for name in ("kl", "surprise", "rise", "lead", "fall")
     )
     return Figures(
         perplexity=float(np.exp(surprise.mean())),
@@ -144,6 +152,9 @@ def figures(texts: Sequence[Positions]) -> Figures:
         kl_max=float(kl.max()),
         agreement=float((lead == 0).mean()),
         clear_changes=int((lead > CLEAR).sum()),
+        kl_p99=float(np.quantile(kl, 0.99)),
+        fall=float(fall.mean()),
+        fall_error=float(fall.std() / len(fall) ** 0.5),
     )
 
 

@@ -2,7 +2,7 @@
 
 ggml aborts the whole process on some damaged files and some shapes, so nothing of it runs here: `quantise`, `measure` and
 `embed` start `python -m export.child`, hand it one task and read one JSON value back. The child ends when we do. Not
-covered: importance matrices, split files, and which form to choose (`export.embedded`).
+covered: collecting importance matrices (`export.imatrix`), split files, and which form to choose (`export.choose`).
 """
 
 import contextlib
@@ -20,11 +20,16 @@ from typing import Any
 
 from data.errors import EngineUnavailable, InputError, ModelInvalid
 from data.sanitise import one_line
+from export import imatrix as importance
 from export.fidelity import Figures
 from export.files import need_space, whole_file
+from router.engines._llamacpp import header
 
-FORMS = {"F16": 1, "Q4_0": 2, "Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18, "IQ4_NL": 25}  # llama.h, enum llama_ftype
-_GROWTH = {"F16": 4.0}  # of the source's size, at most, when it is quantised to 4 bits; otherwise 2
+FORMS = {
+    "F16": 1, "Q4_0": 2, "Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18, "IQ4_NL": 25, "BF16": 32, "F32": 0,
+}  # fmt: skip
+"""llama.h, enum llama_ftype."""
+_GROWTH = {"F16": 4.0, "BF16": 4.0, "F32": 8.0}  # of the source's size, at most, when it is quantised to 4 bits; otherwise 2
 _KEPT = ("PATH", "HOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "VIRTUAL_ENV")
 UNAVAILABLE = 69  # the child's exit code where llama.cpp cannot be loaded: sysexits.h, EX_UNAVAILABLE
 _ABORTS = ("GGML_ASSERT", "what():")
@@ -72,34 +77,39 @@ class Embedded:
     ms: float
 
 
-def quantise(source: Path, target: Path, form: str, threads: int = 0) -> Quantised:
+def quantise(source: Path, target: Path, form: str, threads: int = 0, imatrix: Path | None = None) -> Quantised:
     """Write the GGUF file `source` in another form to `target`; threads 0: one per core. The same input gives the same bytes.
 
+    imatrix: a file of `export.imatrix`, by which the numbers of a row are rounded so that what matters most stays most exact.
     A source that is quantised already is taken too. Raises InputError for an unknown form and for a lack of space,
-    ModelInvalid with llama.cpp's last words where it cannot read or convert the source; `target` is then as it was before.
+    ModelInvalid with llama.cpp's last words where it cannot read or convert the source, and where the importance matrix is not
+    this model's; `target` is then as it was before.
     """
     if form not in FORMS:
         raise InputError(f"there is no form {form!r}", f"choose one of {', '.join(FORMS)}")
     _check_gguf(source)
+    if imatrix is not None:
+        _check_matrix(imatrix, source)
     need_space(target.parent, int(source.stat().st_size * _GROWTH.get(form, 2.0)))
     started = time.perf_counter()
     with whole_file(target) as temporary:
-        fallbacks = _in_child(
+        fallbacks = in_child(
             "quantise",
             f"{source} cannot be quantised to {form}",
             source=str(source),
             target=str(temporary),
             form=form,
             threads=threads,
+            importance=str(imatrix or ""),
         )
     seconds = time.perf_counter() - started
     return Quantised(form, target.stat().st_size, seconds, tuple(Fallback(*each) for each in fallbacks))
 
 
 def measure(
-    files: Sequence[Path], texts: Sequence[str], rounds: int = 3, seconds: float = 3.0, threads: int = 0
+    files: Sequence[Path], texts: Sequence[str | Sequence[int]], rounds: int = 3, seconds: float = 3.0, threads: int = 0
 ) -> list[tuple[Figures, Speed | None]]:
-    """Figures of each file beside the first, the original, and its speed; rounds 0: no speeds.
+    """Figures of each file beside the first, the original, and its speed; rounds 0: no speeds. texts: or their tokens.
 
     The files take turns, so that what else the machine does meets them alike; timing ends after `rounds` undisturbed turns,
     and after `seconds` at the latest. Raises ModelInvalid where a file cannot be loaded or run.
@@ -108,7 +118,8 @@ def measure(
         _check_gguf(file)
     names = [str(file) for file in files]
     what = f"{' and '.join(file.name for file in files)} cannot be measured"
-    rows = _in_child("measure", what, files=names, texts=list(texts), rounds=rounds, seconds=seconds, threads=threads)
+    given = [text if isinstance(text, str) else [int(token) for token in text] for text in texts]
+    rows = in_child("measure", what, files=names, texts=given, rounds=rounds, seconds=seconds, threads=threads)
     return [(Figures(**row["figures"]), Speed(**row["speed"]) if row["speed"] else None) for row in rows]
 
 
@@ -117,7 +128,7 @@ def embed(files: Sequence[Path], texts: Sequence[str], rounds: int = 3) -> list[
     for file in files:
         _check_gguf(file)
     what = f"{' and '.join(file.name for file in files)} cannot be run"
-    rows = _in_child("embed", what, files=[str(file) for file in files], texts=list(texts), rounds=rounds)
+    rows = in_child("embed", what, files=[str(file) for file in files], texts=list(texts), rounds=rounds)
     return [Embedded(**row) for row in rows]
 
 
@@ -131,7 +142,21 @@ def _check_gguf(path: Path) -> None:
         raise ModelInvalid(f"{path} is not a GGUF file", "download or convert it again")
 
 
-def _in_child(task: str, what: str, **arguments: Any) -> Any:
+def _check_matrix(matrix: Path, source: Path) -> None:
+    """Raises ModelInvalid where a row of the matrix belongs to no tensor, or is not as long as the tensor's rows are."""
+    tensors = header.check(source).tensors
+    for name, values in importance.read(matrix).items():
+        shape = tensors.get(name)
+        wanted = shape[0] * (shape[2] if len(shape) > 2 else 1) if shape else 0  # of experts each has a row of its own
+        if wanted != len(values):
+            said = f"{len(values)} numbers for {one_line(name, 80)}, which has rows of {wanted}" if shape else one_line(name, 80)
+            raise ModelInvalid(
+                f"{matrix} is no importance matrix of {source}: it has {said}{'' if shape else ', which is not in there'}",
+                "collect it again on this model",
+            )
+
+
+def in_child(task: str, what: str, **arguments: Any) -> Any:
     """The task's JSON value. `what` begins the message of the ModelInvalid that its failure becomes."""
     command = [sys.executable, "-P", "-m", "export.child"]
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as log:

@@ -48,6 +48,10 @@ class Safetensors(Mapping[str, NDArray[np.float32]]):
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         """The tensor; raises KeyError for an unknown name, ModelInvalid for integers and for values that are not finite."""
+        return self.rows(name)
+
+    def rows(self, name: str, begin: int = 0, end: int | None = None) -> NDArray[np.float32]:
+        """The rows from `begin` to `end` of a tensor, as float32; only they are read. Raises as indexing does."""
         entry = self.entries[name]
         if entry.format not in _FLOATS:
             raise _invalid(self.path, f"{name} holds {entry.format} numbers where floating-point ones are needed")
@@ -57,10 +61,11 @@ class Safetensors(Mapping[str, NDArray[np.float32]]):
             raw = np.memmap(self.path, dtype=_FLOATS[entry.format], mode="r", offset=entry.begin, shape=entry.shape)
         except (OSError, ValueError) as error:
             raise _invalid(self.path, f"{name} cannot be read: {error}") from error
+        part = raw[begin:end] if entry.shape else raw
         if entry.format == "BF16":  # the upper half of a float32
-            values: NDArray[np.float32] = (raw.astype(np.uint32) << 16).view(np.float32)
+            values: NDArray[np.float32] = (part.astype(np.uint32) << 16).view(np.float32)
         else:
-            values = np.asarray(raw, dtype=np.float32)
+            values = np.asarray(part, dtype=np.float32)
         if not np.isfinite(values).all():
             raise _invalid(self.path, f"{name} holds values that are not finite numbers")
         return values

@@ -79,6 +79,7 @@ class Scripted:
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.left = threading.Event()  # set when a client goes away during HANG
+        self.lost: dict[str, list[int]] = {}  # by path: the next requests whose connection is reset after that many bytes of body
         self._script: dict[str, list[Reply | Callable[[Any], Reply]]] = defaultdict(list)
         self._stopping = threading.Event()
         self._server = _Quiet(("127.0.0.1", 0), self._handler())
@@ -90,8 +91,14 @@ class Scripted:
         """host:port."""
         return f"127.0.0.1:{self._server.server_address[1]}"
 
+    def loses(self, path: str, *after_bytes: int) -> "Scripted":
+        """Reset the connection of the next requests for `path` once that many bytes of their bodies have come."""
+        self.lost[path] = list(after_bytes)
+        return self
+
     def on(self, path: str, *replies: Reply | Callable[[Any], Reply]) -> "Scripted":
-        """Answer `path` with these in turn, the last one again and again; a function gets the request's body."""
+        """Answer `path` ("/x", or "HEAD /x" for that method) with these in turn, the last one again and again; a function gets the
+        request's body."""
         self._script[path] = list(replies)
         return self
 
@@ -107,7 +114,7 @@ class Scripted:
         self._thread.join(PATIENCE_S)
 
     def _reply(self, seen: Seen) -> Reply:
-        script = self._script.get(seen.path)
+        script = self._script.get(f"{seen.method} {seen.path}") or self._script.get(seen.path)
         if not script:
             return Reply((b"404 page not found",), 404, {"Content-Type": "text/plain"})
         reply = script.pop(0) if len(script) > 1 else script[0]
@@ -121,8 +128,13 @@ class Scripted:
             disable_nagle_algorithm = True
 
             def _serve(self) -> None:
+                if after := script.lost.get(self.path):
+                    self.rfile.read(after.pop(0))
+                    script._do(self, DROP)
+                    return
                 raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                seen = Seen(self.command, self.path, dict(self.headers), json.loads(raw) if raw else None)
+                plain = self.headers.get("Content-Type") == "application/octet-stream"
+                seen = Seen(self.command, self.path, dict(self.headers), raw if plain else json.loads(raw) if raw else None)
                 script.seen.append(seen)
                 try:
                     script._send(self, script._reply(seen))
@@ -130,7 +142,7 @@ class Scripted:
                     script.left.set()
                     self.close_connection = True
 
-            do_GET = do_POST = do_DELETE = _serve
+            do_GET = do_HEAD = do_POST = do_DELETE = _serve
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -144,6 +156,9 @@ class Scripted:
         handler.send_response(reply.status)
         for name, text in reply.headers.items():
             handler.send_header(name, text)
+        if handler.command == "HEAD":
+            handler.end_headers()
+            return
         handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
         for step in reply.steps:

@@ -89,7 +89,7 @@ def test_the_record_says_what_it_was_made_from_and_for(made) -> None:
 
 
 def test_what_is_prepared_is_not_prepared_again(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantise, "_in_child", lambda *_, **__: pytest.fail("llama.cpp was started"))
+    monkeypatch.setattr(quantise, "in_child", lambda *_, **__: pytest.fail("llama.cpp was started"))
     lines: list[str] = []
     assert needed() == []
     assert prepare(CHAT, lines.append) == catalog.prepared(CHAT)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from data.errors import EngineUnavailable, InputError, ModelInvalid
-from export import child, fidelity, files, quantise
+from export import child, fidelity, files, imatrix, quantise
 from export.quantise import FORMS, Fallback, measure
 
 
@@ -65,7 +65,10 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_llama(tmp_path_factory.mktemp("llama") / "F32.gguf")
 
 
-@pytest.mark.parametrize(("form", "kind"), [(form, {"Q4_K_M": "Q4_K", "Q5_K_M": "Q5_K"}.get(form, form)) for form in FORMS])
+KINDS = {"Q4_K_M": "Q4_K", "Q5_K_M": "Q5_K"}  # of most tensors; others are named as the form
+
+
+@pytest.mark.parametrize(("form", "kind"), [(form, KINDS.get(form, form)) for form in FORMS])
 def test_every_form_is_written_and_says_which_it_is(llama: Path, tmp_path: Path, form: str, kind: str) -> None:
     target = tmp_path / "new folder" / f"{form}.gguf"
     made = quantise.quantise(llama, target, form)
@@ -73,7 +76,7 @@ def test_every_form_is_written_and_says_which_it_is(llama: Path, tmp_path: Path,
     assert reader.fields["general.file_type"].contents() == FORMS[form]
     assert {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}["blk.0.ffn_up.weight"] == kind
     assert (made.form, made.size_bytes, made.fallbacks) == (form, target.stat().st_size, ())
-    assert made.size_bytes < llama.stat().st_size
+    assert (made.size_bytes < llama.stat().st_size) is (form != "F32")
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
@@ -94,6 +97,91 @@ def test_the_target_may_be_the_source(llama: Path, tmp_path: Path) -> None:
     both.write_bytes(llama.read_bytes())
     quantise.quantise(both, both, "Q8_0")
     assert gguf.GGUFReader(both).fields["general.file_type"].contents() == FORMS["Q8_0"]
+
+
+def matrix_of(llama: Path, path: Path, edit=lambda name, values: values) -> Path:
+    """An importance matrix for every tensor of a block, some columns weighing a thousand times as much."""
+    draw = np.random.default_rng(3)
+    found = {}
+    for tensor in gguf.GGUFReader(llama).tensors:
+        if tensor.name.startswith("blk.") and len(tensor.shape) == 2:
+            values = np.where(draw.random(int(tensor.shape[0])) < 0.1, 1000.0, 1.0).astype(np.float32)
+            found[tensor.name] = edit(tensor.name, values)
+    return imatrix.save(found, path)
+
+
+@pytest.mark.parametrize("form", ["Q4_K_M", "Q4_0", "IQ4_NL", "Q5_K_M", "Q6_K"])
+def test_columns_that_an_importance_matrix_names_are_rounded_more_exactly(llama: Path, tmp_path: Path, form: str) -> None:
+    matrix = matrix_of(llama, tmp_path / "imatrix.npz")
+    plain, weighted = (tmp_path / f"{name}.gguf" for name in ("plain", "weighted"))
+    quantise.quantise(llama, plain, form)
+    made = quantise.quantise(llama, weighted, form, imatrix=matrix)
+    assert made.size_bytes == plain.stat().st_size
+    name = "blk.0.ffn_up.weight"
+    heavy = imatrix.read(matrix)[name] > 1
+    errors = [np.square(tensor_of(path, name) - tensor_of(llama, name)) for path in (plain, weighted)]
+    assert errors[1][:, heavy].mean() < 0.8 * errors[0][:, heavy].mean()
+
+
+@pytest.mark.parametrize("form", ["F16", "BF16", "Q8_0"])
+def test_forms_that_round_each_number_alone_are_the_same_with_an_importance_matrix(llama: Path, tmp_path: Path, form: str) -> None:
+    quantise.quantise(llama, tmp_path / "a.gguf", form)
+    quantise.quantise(llama, tmp_path / "b.gguf", form, imatrix=matrix_of(llama, tmp_path / "imatrix.npz"))
+    assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
+
+
+def test_same_importance_matrix_gives_the_same_bytes_on_any_number_of_threads(llama: Path, tmp_path: Path) -> None:
+    matrix = matrix_of(llama, tmp_path / "imatrix.npz")
+    for threads in (0, 1, 2):
+        quantise.quantise(llama, tmp_path / f"{threads}.gguf", "IQ4_NL", threads, imatrix=matrix)
+    assert len({(tmp_path / f"{threads}.gguf").read_bytes() for threads in (0, 1, 2)}) == 1
+
+
+@pytest.mark.parametrize("form", ["Q4_K_M", "Q4_0", "IQ4_NL", "Q5_K_M", "Q6_K"])
+def test_columns_that_were_never_used_leave_finite_numbers(llama: Path, tmp_path: Path, form: str) -> None:
+    matrix = matrix_of(
+        llama, tmp_path / "imatrix.npz", lambda name, values: np.where(values > 1, 0, 0 if "ffn" in name else values)
+    )
+    quantise.quantise(llama, tmp_path / "x.gguf", form, imatrix=matrix)
+    for name in ("blk.0.attn_q.weight", "blk.0.ffn_up.weight", "blk.0.ffn_down.weight"):
+        assert np.isfinite(tensor_of(tmp_path / "x.gguf", name)).all()
+    [_, (figures, _)] = measure([llama, tmp_path / "x.gguf"], ["Some text."], rounds=0)
+    assert np.isfinite(figures.kl_mean)
+
+
+def tensor_of(path: Path, name: str) -> np.ndarray:
+    tensor = next(one for one in gguf.GGUFReader(path).tensors if one.name == name)
+    return gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "complaint"),
+    [
+        ("blk.0.attn_q.weight", 255, "255 numbers for blk.0.attn_q.weight, which has rows of 256"),
+        ("blk.7.attn_q.weight", 256, "blk.7.attn_q.weight, which is not in there"),
+    ],
+)
+def test_an_importance_matrix_of_another_model_is_refused(
+    llama: Path, tmp_path: Path, name: str, size: int, complaint: str
+) -> None:
+    matrix = imatrix.save({name: np.ones(size, np.float32)}, tmp_path / "other.npz")
+    with pytest.raises(ModelInvalid, match=complaint):
+        quantise.quantise(llama, tmp_path / "x.gguf", "Q4_0", imatrix=matrix)
+    assert not (tmp_path / "x.gguf").exists()
+    (tmp_path / "broken.npz").write_bytes(b"PK")
+    with pytest.raises(ModelInvalid, match="no importance matrix"):
+        quantise.quantise(llama, tmp_path / "x.gguf", "Q4_0", imatrix=tmp_path / "broken.npz")
+
+
+def test_texts_may_be_measured_as_tokens(llama: Path, tmp_path: Path) -> None:
+    quantise.quantise(llama, tmp_path / "q.gguf", "Q4_0")
+    tokens = [3 + byte for byte in b"Some text to read."]
+    [_, (by_tokens, _)] = measure([llama, tmp_path / "q.gguf"], [tokens], rounds=0)
+    assert by_tokens.kl_mean > 0
+    assert by_tokens.kl_mean <= by_tokens.kl_p99 <= by_tokens.kl_max
+    assert abs(by_tokens.fall) <= 1
+    with pytest.raises(ModelInvalid, match="cannot be measured"):
+        measure([llama], [[1, 999_999]], rounds=0)
 
 
 def test_tensors_whose_rows_do_not_suit_the_form_are_named(tmp_path: Path) -> None:

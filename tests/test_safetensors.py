@@ -47,6 +47,14 @@ def test_tensors_are_found_at_their_offsets_with_their_shapes(tmp_path: Path) ->
     assert found["none"].shape == (0, 4)
 
 
+def test_rows_are_read_without_the_rest(tmp_path: Path) -> None:
+    data = np.array([1, 2, 3, np.nan], dtype="<f4").tobytes()
+    found = Safetensors(write(tmp_path / "x", {"a": entry(shape=[2, 2], end=16)}, data))
+    assert found.rows("a", 0, 1).tolist() == [[1, 2]]
+    with pytest.raises(ModelInvalid, match="not finite"):
+        found.rows("a", 1)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

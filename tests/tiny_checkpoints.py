@@ -4,6 +4,8 @@ Import it after `pytest.importorskip("torch")`.
 """
 
 import json
+import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.processors import TemplateProcessing
 
@@ -55,10 +57,14 @@ def refused(kind: type[Exception], words: str, model: Path | str, **more: object
 
 
 def checkpoint(folder: Path, family: str = "llama", *, template: str | None = CHATML, seed: int = 0, **changes: Any) -> Path:
-    """A folder with a random model of a family: 32 wide, 2 layers, grouped heads; `changes` go into its configuration."""
+    """A folder with a random model of a family: 32 wide, 2 layers, grouped heads; `changes` go into its configuration.
+
+    Of `changes` are taken out: adds_bos, spm (a SentencePiece vocabulary).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     bos = changes.pop("adds_bos", False)
-    tokens = write_tokenizer(folder, template, bos)
+    spm = changes.pop("spm", False)
+    tokens = write_sentencepiece(folder, template, prefix=family != "gemma2") if spm else write_tokenizer(folder, template, bos)
     values = {
         "vocab_size": len(tokens) + 3,
         "hidden_size": 32,
@@ -100,6 +106,54 @@ def write_tokenizer(folder: Path, template: str | None = CHATML, adds_bos: bool 
         said["chat_template"] = template
     (folder / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
     return tokens
+
+
+def write_sentencepiece(folder: Path, template: str | None = CHATML, *, prefix: bool = True) -> list[str]:
+    """A SentencePiece vocabulary as Llama 2's, tokenizer.model and the tokenizer.json made of it; gives its tokens.
+
+    prefix: whether a space is put before a text, as Llama does and Gemma does not.
+    """
+    joined = ("▁▁", "▁t", "he", "▁the", "▁a", "in", "▁▁▁▁", "er", "▁in", "th", "33", "▁▁▁▁▁▁▁▁")
+    pieces = [("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3)]
+    pieces += [(f"<0x{code:02X}>", 0.0, 6) for code in range(256)]
+    letters = ["▁", *(chr(code) for code in range(33, 127)), "é", "ß", "→"]
+    pieces += [(text, float(-rank), 1) for rank, text in enumerate((*joined, *letters))]
+    (folder / "tokenizer.model").write_bytes(sentencepiece_model(pieces, prefix=prefix))
+    tokens = [text for text, _, _ in pieces]
+    numbers = {text: number for number, text in enumerate(tokens)}
+    merges = []
+    for text in joined:
+        cuts = [(text[:at], text[at:]) for at in range(1, len(text)) if text[:at] in numbers and text[at:] in numbers]
+        merges += sorted(cuts, key=lambda cut: (numbers[cut[0]], numbers[cut[1]]))
+    built = Tokenizer(BPE(vocab=numbers, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    replaced = normalizers.Replace(" ", "▁")
+    built.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), replaced]) if prefix else replaced
+    built.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    added = {**dict.fromkeys(("<unk>", "<s>", "</s>"), True), "<|im_start|>": True, "<|im_end|>": True, "<note>": False}
+    built.add_tokens([AddedToken(text, normalized=False, special=special) for text, special in added.items()])
+    built.post_processor = TemplateProcessing(single="<s>:0 $A:0", special_tokens=[("<s>", 1)])
+    built.save(str(folder / "tokenizer.json"))
+    listed = {str(built.token_to_id(text)): {"content": text, "special": special} for text, special in added.items()}
+    said = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "added_tokens_decoder": listed}
+    if template is not None:
+        said["chat_template"] = template
+    said["tokenizer_class"] = "PreTrainedTokenizerFast"
+    (folder / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
+    return [built.id_to_token(number) for number in range(built.get_vocab_size())]
+
+
+def sentencepiece_model(pieces: Sequence[tuple[str, float, int]], *, prefix: bool = True, kind: int = 2) -> bytes:
+    """The file of a SentencePiece model: pieces with scores and kinds. kind: 2 BPE, 1 unigram."""
+
+    def field(number: int, data: bytes) -> bytes:
+        size, length = len(data), b""
+        while size > 127:
+            length, size = length + bytes([size & 127 | 128]), size >> 7
+        return bytes([number << 3 | 2]) + length + bytes([size]) + data
+
+    rows = (field(1, text.encode()) + b"\x15" + struct.pack("<f", score) + bytes([0x18, kind]) for text, score, kind in pieces)
+    trainer, normaliser = bytes([0x18, kind, 0x98, 0x02, 1]), bytes([0x18, prefix, 0x20, 0])
+    return b"".join(field(1, row) for row in rows) + field(2, trainer) + field(3, normaliser)
 
 
 def change(folder: Path, file: str, **values: Any) -> None:

@@ -2,6 +2,7 @@
 
     look(table)            what it is, by its files' heads
     load(table, policy)    the model with its tokenizer, frozen, and how its turns begin and end
+    place(table)           where its files lie
 
 A base is a name of the catalog, a GGUF file (where that is exact), a folder with a checkpoint, or a hub id. Prompts are made by the
 rules of the llama.cpp engine (`router.engines._llamacpp.prompt`), so that a model is trained on the ids that it will be served.
@@ -26,6 +27,8 @@ from trainer._base.vocabulary import TokenizerVocab
 from trainer.recipe import BaseTable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from trainer.device import Policy
@@ -104,6 +107,13 @@ class Base:
 def look(table: BaseTable) -> Identity:
     """What a base is, without loading weights. Raises as `load`."""
     return resolve(table, silent).identity()  # type: ignore[no-any-return]
+
+
+def place(table: BaseTable, progress: Progress = silent) -> "Path":
+    """Where a base lies on this machine, fetched where it must be: a GGUF file, or the folder of a checkpoint. Raises as `load`."""
+    source = resolve(table, progress)
+    source.fetch()
+    return source.place
 
 
 def load(table: BaseTable, policy: "Policy", progress: Progress = silent) -> Base:

@@ -10,7 +10,7 @@ goes on after the prompt, and the base's end of a turn. Not covered: which rows 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
 
@@ -40,6 +40,7 @@ __all__ = [
     "Tokens",
     "check",
     "encode",
+    "fitted",
     "pairs",
     "preflight",
     "sft",
@@ -154,6 +155,11 @@ def sft(recipe: Recipe, stage: StageTable, domain: Domain | None, base: "Base", 
     weights = _weights(stage.loss, domain, [one.written.label for one in fitted])
     found = tuple(_tokens(one, weight, fitting.speller) for one, weight in zip(fitted, weights, strict=True))
     return Encoded(found, shared([row.prompt for row in found]), tuple(fitting.lost), (*preflight(base, domain), *fitting.notes))
+
+
+def fitted(recipe: Recipe, stage: StageTable, domain: Domain | None, base: "Base", rows: Sequence[Row]) -> Iterator[Fitted]:
+    """The rows as `sft` has them, each with its messages; those that do not fit are left out. Raises as `sft`."""
+    yield from _fitting("sft", recipe, stage, domain, base).fit(rows)
 
 
 def pairs(recipe: Recipe, stage: StageTable, domain: Domain | None, base: "Base", rows: Sequence[Row]) -> Lines[PairLine]:

@@ -3,7 +3,8 @@
 A server sends nothing, not even the head of its answer, while it loads a model or reads a prompt, and a blocking read
 cannot be called off. So the requests run on an event loop on a thread of its own; `Server.lines` hands out None for every
 `BEAT_S` seconds of silence, and closing it closes the connection at once. Lines end at LF only (other clients also split
-at U+0085 and U+2028, which JSON may hold) and are bounded. Not covered: what the lines mean, and who is told of a fault.
+at U+0085 and U+2028, which JSON may hold) and are bounded; files are sent piece by piece. Not covered: what the lines mean,
+and who is told of a fault.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from data.sanitise import one_line
 from router.engines._faults import Dropped, Garbled, Refusal, Stalled, Unreachable, parse, refusal
@@ -26,6 +27,7 @@ CLOSE_S = 2.0
 LINE_BYTES = 16 * 2**20
 BODY_BYTES = 256 * 2**20
 ERROR_BYTES = 64 * 2**10
+PIECE_BYTES = 2**20
 T = TypeVar("T")
 
 
@@ -61,9 +63,29 @@ class Server:
 
     def json(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, deadline_s: float) -> Any:
         """The parsed answer to one request that is given `deadline_s` seconds in all; raises Fault."""
+        return parse(self.whole(method, path, body, deadline_s=deadline_s))
+
+    def whole(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, deadline_s: float) -> bytes:
+        """The answer to one request as it came, most often none, where only its success counts; raises Fault."""
         client, loop = self._open()
         exchange = _Exchange(client, self._request(client, method, path, body, deadline_s), deadline_s, self._key)
-        return parse(_hidden(_result(self._run(_whole(exchange, deadline_s), loop)), self._key))
+        return _hidden(_result(self._run(_whole(exchange, deadline_s), loop)), self._key)
+
+    def send(self, path: str, file: IO[bytes], size: int, *, stall_s: float) -> Generator[int, None, None]:
+        """POST the `size` bytes of an open file and yield how many have gone, for each BEAT_S; raises Fault.
+
+        Memory is bounded: a piece is read when the one before it has gone. Closing the generator closes the connection. The
+        answer itself is read, bounded, and dropped.
+        """
+        client, loop = self._open()
+        pieces = _Pieces(file)
+        exchange = _Exchange(client, self._request(client, "POST", path, pieces, stall_s, size), stall_s, self._key)
+        try:
+            for _ in _watched(self._run(_heard(exchange), loop)):
+                yield pieces.gone
+            yield pieces.gone
+        finally:
+            self._leave(exchange, loop)
 
     def close(self) -> None:
         """Break off what runs, close every connection and end the thread. The server may be used again afterwards."""
@@ -95,14 +117,17 @@ class Server:
                 self._thread.start()
             return self._client, self._loop
 
-    def _request(self, client: "httpx.AsyncClient", method: str, path: str, body: Any, silence_s: float) -> "httpx.Request":
+    def _request(
+        self, client: "httpx.AsyncClient", method: str, path: str, body: Any, silence_s: float, size: int = 0
+    ) -> "httpx.Request":
         import httpx
 
-        content = None if body is None else encode(body)
+        file = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        headers = file if isinstance(body, _Pieces) else {}
+        content = body if body is None or isinstance(body, _Pieces) else encode(body)
+        timeout = httpx.Timeout(silence_s, connect=min(CONNECT_S, silence_s))
         with translated(silence_s):
-            return client.build_request(
-                method, self.url + path, content=content, timeout=httpx.Timeout(silence_s, connect=min(CONNECT_S, silence_s))
-            )
+            return client.build_request(method, self.url + path, content=content, headers=headers, timeout=timeout)
 
     def _run(self, step: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> "Future[T]":
         with self._lock:
@@ -195,6 +220,20 @@ class _Exchange:
         )
 
 
+class _Pieces:
+    """An open file's bytes from its beginning, piece by piece; `gone` counts those that were taken."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.gone = 0
+        self._file = file
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._file.seek(0)
+        while piece := self._file.read(PIECE_BYTES):
+            yield piece
+            self.gone += len(piece)
+
+
 class _Lines:
     """Bytes into lines: strict UTF-8, LF or CR LF, at most LINE_BYTES each."""
 
@@ -261,6 +300,14 @@ async def _whole(exchange: _Exchange, deadline_s: float) -> bytes:
     finally:
         await exchange.close()
     return bytes(body)
+
+
+async def _heard(exchange: _Exchange) -> None:
+    size = 0
+    while (piece := await exchange.next()) is not None:
+        size += len(piece)
+        if size > BODY_BYTES:
+            raise Garbled(f"it sent more than {BODY_BYTES >> 20} MB")
 
 
 async def _shut(client: "httpx.AsyncClient") -> None:

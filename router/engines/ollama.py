@@ -6,13 +6,10 @@ delete, embed) it does here too. The load-time options (the context) are the sam
 the server load the model again. Not covered: creating models (see export), images, cloud models.
 """
 
-import difflib
-import os
 import re
-import shutil
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,11 +18,11 @@ from numpy.typing import NDArray
 
 from data.chat import Chunk, Finish, Usage
 from data.config import Settings, require_network
-from data.errors import EngineError, EngineInterrupted, EngineRejected, EngineUnavailable, ModelMissing, Offline, PointsmanError
+from data.errors import EngineInterrupted, EngineRejected, EngineUnavailable, ModelMissing, Offline, PointsmanError
 from router.engines import _ollama as wire
 from router.engines._completing import Habits
-from router.engines._faults import Dropped, Fault, Garbled, Refusal, Stalled, Unreachable, as_object, count_of, text_of
-from router.engines._http import Server
+from router.engines._faults import Dropped, Fault, Refusal, Unreachable, as_object, count_of, text_of
+from router.engines._ollama_connection import FIRST_MODEL, LIST_S, Connection
 from router.engines._remote import Plan, Remote, unit_vectors
 from router.engines.base import Capabilities, ModelInfo, PullProgress, Request
 
@@ -35,11 +32,8 @@ if TYPE_CHECKING:
 State = Literal["ready", "no models", "not running", "not installed"]
 PEEK_S = 0.5  # for questions whose answer only makes the display nicer
 STATUS_S = 1.0
-LIST_S = 10.0
 LANES = 2  # a server computes one answer at a time (OLLAMA_NUM_PARALLEL is 1): the second is there when the first is done
 TELLS_OVERFLOW = (0, 12, 6)  # the first version that honours truncate: false (commit 6544e1473)
-INSTALL = "install it from https://ollama.com/download, or use the embedded model, which works without it"
-FIRST_MODEL = "ollama pull llama3.2, or: pointsman models pull ollama/llama3.2:1b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +57,26 @@ class Ollama(Remote):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.ollama
-        self._address = wire.address(self._settings.host or os.environ.get("OLLAMA_HOST", "").strip().strip("\"'"))
+        self._connection = Connection(self._settings.host)
         self._habits = Habits(LANES)
-        self._http: Server | None = None
         self._package: ollama.Client | None = None
 
     @property
     def host(self) -> str:
         """The server's address, as shown to the user."""
-        return self._address.shown
+        return self._connection.host
 
     def status(self) -> Status:
         """Whether the server can be used, within a second; never raises."""
         started = time.perf_counter()
         try:
-            version = self._version(STATUS_S - 0.1)
-            count = len(self._tags(max(STATUS_S - (time.perf_counter() - started), 0.05)))
+            version = self._connection.version(STATUS_S - 0.1)
+            count = len(self._connection.tags(max(STATUS_S - (time.perf_counter() - started), 0.05)))
         except Offline as error:
             return Status("not running", self.host, detail=error.what, fix=error.fix)
         except Fault as fault:
             why = self._translated(fault, "")
-            absent = isinstance(fault, Unreachable) and not self._installed()
+            absent = isinstance(fault, Unreachable) and not self._connection.installed
             return Status("not installed" if absent else "not running", self.host, detail=why.what, fix=why.fix)
         if not count:
             return Status("no models", self.host, version, detail="Ollama runs but has no model", fix=FIRST_MODEL)
@@ -91,12 +84,11 @@ class Ollama(Remote):
 
     def models(self) -> list[ModelInfo]:
         """The installed models."""
-        with self._translating():
-            return self._tags(LIST_S)
+        return self._connection.models()
 
     def show(self, model: str) -> dict[str, Any]:
         """What the server tells of one model: modelfile, template, parameters, details, model_info, capabilities."""
-        with self._translating(model), wire.client_faults(self._settings.stall_s):
+        with self._connection.translating(model), wire.client_faults(self._settings.stall_s):
             return self._client().show(model).model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def can_call(self, model: str) -> bool:
@@ -109,7 +101,7 @@ class Ollama(Remote):
 
     def delete(self, model: str) -> None:
         """Remove a model from the server's disk."""
-        with self._translating(model), wire.client_faults(self._settings.stall_s):
+        with self._connection.translating(model), wire.client_faults(self._settings.stall_s):
             self._client().delete(model)
 
     def embed(self, texts: Sequence[str], model: str = "") -> NDArray[np.float32]:
@@ -118,7 +110,7 @@ class Ollama(Remote):
             raise EngineRejected("no embedding model is named", "name one, for example ollama/all-minilm")
         if not texts:
             return np.zeros((0, 0), dtype=np.float32)
-        with self._translating(model), wire.client_faults(self._settings.stall_s):
+        with self._connection.translating(model), wire.client_faults(self._settings.stall_s):
             answer = self._client().embed(model, list(texts), options=self._load_options(), keep_alive=self._settings.keep_alive)
             return unit_vectors(answer.embeddings, len(texts))
 
@@ -128,7 +120,7 @@ class Ollama(Remote):
         progress = PullProgress("")
         layers: dict[str, tuple[int, int]] = {}
         try:
-            with closing(self._server().lines("/api/pull", {"model": model}, stall_s=self._settings.stall_s)) as lines:
+            with closing(self._connection.server().lines("/api/pull", {"model": model}, stall_s=self._settings.stall_s)) as lines:
                 for event in map(wire.event, lines):
                     if event:
                         if digest := event.get("digest"):
@@ -144,22 +136,23 @@ class Ollama(Remote):
 
     def close(self) -> None:
         """Close the connections; models stay loaded in the server for `keep_alive`."""
-        if self._http:
-            self._http.close()
+        self._connection.close()
         if self._package:
             self._package.close()  # type: ignore[no-untyped-call]
-        self._http = self._package = None
+        self._package = None
 
     def _abilities(self, model: str, otherwise: str) -> list[Any]:
         """The server's list of what the model can do, `otherwise` alone where it gives none."""
-        with self._translating(model):
-            told = as_object(self._server().json("POST", "/api/show", {"model": model}, deadline_s=LIST_S))
+        with self._connection.translating(model):
+            told = as_object(self._connection.server().json("POST", "/api/show", {"model": model}, deadline_s=LIST_S))
         found = told.get("capabilities")
         return found if isinstance(found, list) else [otherwise]
 
     def _answer(self, request: Request, plan: Plan) -> Generator[Chunk | None, None, None]:
         calls = False
-        with closing(self._server().lines("/api/chat", self._body(request, plan), stall_s=self._settings.stall_s)) as lines:
+        with closing(
+            self._connection.server().lines("/api/chat", self._body(request, plan), stall_s=self._settings.stall_s)
+        ) as lines:
             for event in map(wire.event, lines):
                 if not event:
                     yield None
@@ -219,7 +212,7 @@ class Ollama(Remote):
         if prompt_tokens < window - 1 and not (2 * prompt_tokens >= window and chars > 6 * prompt_tokens):
             return False
         try:
-            numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", self._version(PEEK_S))
+            numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", self._connection.version(PEEK_S))
         except Fault:
             return True
         release = tuple(int(number) for number in numbers.groups()) if numbers else ()
@@ -227,7 +220,7 @@ class Ollama(Remote):
 
     def _loads_first(self, request: Request) -> bool:
         try:
-            running = wire.entries(self._server().json("GET", "/api/ps", deadline_s=PEEK_S))
+            running = wire.entries(self._connection.server().json("GET", "/api/ps", deadline_s=PEEK_S))
             names = {wire.full_name(text_of(entry, "name") or text_of(entry, "model")) for entry in running}
         except Fault:
             return False
@@ -236,74 +229,20 @@ class Ollama(Remote):
     def _window(self, model: str) -> tuple[int, str]:
         return self._settings.context, f"widen the context: pointsman config set ollama.context {2 * self._settings.context}"
 
-    def _version(self, deadline_s: float) -> str:
-        return text_of(as_object(self._server().json("GET", "/api/version", deadline_s=deadline_s)), "version")
-
-    def _tags(self, deadline_s: float) -> list[ModelInfo]:
-        return [wire.info(entry) for entry in wire.entries(self._server().json("GET", "/api/tags", deadline_s=deadline_s))]
-
-    def _server(self) -> Server:
-        require_network(self._address.hostname, "Ollama on another machine")
-        if self._http is None:
-            key = os.environ.get("OLLAMA_API_KEY", "")  # as the `ollama` client does
-            self._http = Server(
-                self._address.url, key=key if key.isascii() and key.isprintable() else "", loopback=self._address.loopback
-            )
-        return self._http
-
     def _client(self) -> "ollama.Client":
-        require_network(self._address.hostname, "Ollama on another machine")
+        self._connection.allowed()
         if self._package is None:
             import httpx
             import ollama
 
             timeout = httpx.Timeout(self._settings.stall_s, connect=5.0)
-            proxies = not self._address.loopback
-            self._package = ollama.Client(self._address.url, timeout=timeout, follow_redirects=False, trust_env=proxies)
+            address = self._connection.address
+            proxies = not address.loopback
+            self._package = ollama.Client(address.url, timeout=timeout, follow_redirects=False, trust_env=proxies)
         return self._package
 
-    @contextmanager
-    def _translating(self, model: str = "") -> Iterator[None]:
-        try:
-            yield
-        except Fault as fault:
-            raise self._translated(fault, model) from fault
-
     def _translated(self, fault: Fault, model: str) -> PointsmanError:
-        if isinstance(fault, Refusal):
-            no_model = wire.NO_SUCH_MODEL.search(fault.text) or (fault.status == 404 and fault.structured)
-            return self._missing(model) if no_model else wire.refused(fault, model, self.host)
-        if isinstance(fault, Unreachable):
-            return self._absent(fault)
-        if isinstance(fault, Stalled):
-            fix = "it may be busy or still loading: try again, or raise ollama.stall_s"
-            return EngineUnavailable(f"Ollama at {self.host} does not answer: {fault}", fix)
-        if isinstance(fault, Garbled):
-            return EngineUnavailable(f"what answers at {self.host} does not speak Ollama's language: {fault}", "check ollama.host")
-        return EngineUnavailable(f"Ollama at {self.host} hung up before it answered: {fault}", "try again; its log says why")
-
-    def _absent(self, fault: Unreachable) -> PointsmanError:
-        if not self._address.loopback:
-            fix = "start it there, or: pointsman config set ollama.host HOST:PORT"
-            return EngineUnavailable(f"no Ollama answers at {self.host}: {fault}", fix)
-        if not self._installed():
-            return EngineUnavailable(
-                f"Ollama is not installed: nothing answers at {self.host}, and there is no ollama command", INSTALL
-            )
-        return EngineUnavailable(f"Ollama is installed but not running: nothing answers at {self.host}", "start it: ollama serve")
-
-    def _installed(self) -> bool:
-        return not self._address.loopback or shutil.which("ollama") is not None
-
-    def _missing(self, model: str) -> PointsmanError:
-        try:
-            names = [info.name for info in self.models()]
-        except EngineError:
-            return ModelMissing(f"Ollama has no model {model!r}", f"pointsman models pull ollama/{model}")
-        if not names:
-            return ModelMissing(f"Ollama runs but has no model, so not {model!r}", FIRST_MODEL)
-        near = difflib.get_close_matches(model, names, n=3, cutoff=0.4) or names[:3]
-        return ModelMissing(f"Ollama has no model {model!r}", f"pointsman models pull ollama/{model}; installed: {', '.join(near)}")
+        return self._connection.translated(fault, model)
 
     def _pull_error(self, fault: Fault, model: str, *, begun: bool) -> PointsmanError:
         if isinstance(fault, Refusal) and wire.NO_SUCH_MODEL.search(fault.text):

@@ -51,6 +51,11 @@ class Checkpoint:
     def fetch(self) -> None:
         """The folder is here."""
 
+    @property
+    def place(self) -> Path:
+        """See Source.place."""
+        return self.folder
+
     def identity(self) -> Any:
         """See Source.identity."""
         from trainer.base import Identity

@@ -32,6 +32,11 @@ class GgufBase:
     def fetch(self) -> None:
         """The file is here."""
 
+    @property
+    def place(self) -> Path:
+        """See Source.place."""
+        return self._path
+
     def identity(self) -> Any:
         """See Source.identity."""
         from trainer.base import Identity

@@ -88,6 +88,11 @@ class HubBase:
             size_bytes=sum(found.sizes[name] for name in self._weights),
         )
 
+    @property
+    def place(self) -> Path:
+        """See Source.place."""
+        return self._small.folder
+
     def loaded(self, quantisation: str, policy: Any) -> tuple[Any, Any, tuple[int, ...], tuple[str, ...]]:
         """See Source.loaded."""
         return self._small.loaded(quantisation, policy)

@@ -32,6 +32,10 @@ class Source(Protocol):
     def loaded(self, quantisation: str, policy: Any) -> Loaded:
         """What the source holds, in memory. Raises ModelInvalid, InputError."""
 
+    @property
+    def place(self) -> Path:
+        """The GGUF file, or the folder of the checkpoint, once it is fetched."""
+
 
 def resolve(table: BaseTable, progress: Progress) -> Source:
     """The source that the recipe names. Raises ModelMissing with near names, ModelInvalid for a file that is no base."""

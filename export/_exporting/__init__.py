@@ -1,0 +1,7 @@
+"""The parts of export.exporting.
+
+source    what is exported, and the trained model it is held against
+steps     what an export tells while it runs
+course    the export from adapter to checked files
+described the Modelfile and the licence
+"""
