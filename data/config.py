@@ -2,7 +2,7 @@
 
 Order, later wins: the defaults below < settings.toml < environment < flags. The environment spells a key as
 POINTSMAN_<TABLE>__<KEY>, for example POINTSMAN_MODEL or POINTSMAN_SAMPLING__TEMPERATURE. An unknown key is an error that
-offers the nearest known one. POINTSMAN_HOME, POINTSMAN_OFFLINE and POINTSMAN_DATASETS are switches, not settings.
+offers the nearest known one. POINTSMAN_HOME, POINTSMAN_OFFLINE, POINTSMAN_DATASETS and POINTSMAN_SERVER_TOKEN are no settings.
 """
 
 import difflib
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from data import paths
 from data.errors import Offline, SettingsError
 
-SWITCHES = ("POINTSMAN_HOME", "POINTSMAN_OFFLINE", "POINTSMAN_DATASETS")
+SWITCHES = ("POINTSMAN_HOME", "POINTSMAN_OFFLINE", "POINTSMAN_DATASETS", "POINTSMAN_SERVER_TOKEN")
 
 
 ModeName = Literal["auto", "standard", "chain_of_thought", "multi_step", "agent", "ensemble"]
@@ -50,6 +50,9 @@ class LlamaCppSettings(_Table):
     gpu_layers: Annotated[int, Field(ge=-1, description="layers on the GPU; -1: all, where the build has one")] = -1
     batch: Annotated[int, Field(ge=8, le=8192, description="prompt tokens computed at once; cancelling waits for one batch")] = 512
     folders: Annotated[tuple[str, ...], Field(description="folders searched for *.gguf files")] = ()
+    caches_mb: Annotated[
+        int, Field(ge=0, description="MB for adapters and the caches of conversations with them; 0: half of what is free")
+    ] = 0
 
 
 class OllamaSettings(_Table):
@@ -120,6 +123,24 @@ class StoreSettings(_Table):
     url: Annotated[str, Field(description="SQLAlchemy URL; empty: pointsman.db in the data folder")] = ""
 
 
+class ServerSettings(_Table):
+    """`pointsman serve`."""
+
+    host: Annotated[str, Field(description="the address to listen on; any but this machine's own needs a token")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="0: one that is free")] = 11535
+    token: Annotated[str, Field(description="asked of every client; better in POINTSMAN_SERVER_TOKEN or a file", repr=False)] = ""
+    hosts: Annotated[tuple[str, ...], Field(description="names that clients may reach this machine by, beside its addresses")] = ()
+    origins: Annotated[tuple[str, ...], Field(description="web pages that may ask, for example 'https://chat.example.org'")] = ()
+    parallel: Annotated[int, Field(ge=1, le=256, description="answers at once on each server behind; in process it is one")] = 4
+    queue: Annotated[int, Field(ge=1, le=512, description="answers that may wait; one more is refused with 503")] = 64
+    body_mb: Annotated[int, Field(ge=1, le=1024, description="MB of a request at most")] = 8
+    batch: Annotated[
+        int, Field(ge=8, le=8192, description="llamacpp.batch while serving: a client that leaves costs one batch at most")
+    ] = 32
+    stall_s: Annotated[float, Field(gt=0, description="seconds that a client may take to send its request, or not to read")] = 30.0
+    grace_s: Annotated[float, Field(ge=0, description="seconds that answers may go on when the server is stopped")] = 10.0
+
+
 class TuiSettings(_Table):
     """The chat."""
 
@@ -146,6 +167,7 @@ class Settings(_Table):
     documents: DocumentsSettings = DocumentsSettings()
     router: RouterSettings = RouterSettings()
     store: StoreSettings = StoreSettings()
+    server: ServerSettings = ServerSettings()
     tui: TuiSettings = TuiSettings()
 
 
@@ -244,10 +266,11 @@ def known_keys() -> dict[str, str]:
 
 
 def flatten(settings: Settings) -> dict[str, Any]:
-    """Every dotted key with its value; the api key is shown as asterisks."""
+    """Every dotted key with its value; secrets are shown as asterisks."""
     flat = {key: _lookup(settings, key) for key in known_keys()}
-    if flat["openai_compatible.api_key"]:
-        flat["openai_compatible.api_key"] = "********"
+    for secret in ("openai_compatible.api_key", "server.token"):
+        if flat[secret]:
+            flat[secret] = "********"
     return flat
 
 

@@ -8,6 +8,7 @@ so what is read is checked: a file that export.json names lies in the folder its
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -106,16 +107,16 @@ def folder() -> Path:
 
 
 def read(place: Path) -> Export:
-    """The export in a folder. Raises NotFound where it is none, InputError naming what is wrong in its export.json."""
+    """The export in a folder, read again only where its export.json changed.
+
+    Raises NotFound where it is none, InputError naming what is wrong in its export.json.
+    """
     file = place / FILE
-    if not file.is_file():
-        raise NotFound(f"{place} is no export: it has no {FILE}", "see: pointsman export")
     try:
-        return Export.model_validate(json.loads(paths.read_text(file, LARGEST_BYTES, "an export.json is smaller; export it again")))
-    except (ValidationError, ValueError, RecursionError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        where = ".".join(str(part) for part in first["loc"]) or "it"
-        raise InputError(f"{file}: {one_line(where, 80)}: {one_line(str(first['msg']), 160)}", "export the run again") from error
+        state = file.stat()
+    except OSError as error:
+        raise NotFound(f"{place} is no export: it has no {FILE}", "see: pointsman export") from error
+    return _read(file, state.st_size, state.st_mtime_ns)
 
 
 def found(where: Path | None = None) -> Iterator[tuple[Path, Export]]:
@@ -128,3 +129,14 @@ def found(where: Path | None = None) -> Iterator[tuple[Path, Export]]:
             yield one, read(one)
         except (InputError, NotFound):
             continue
+
+
+@lru_cache(maxsize=512)
+def _read(file: Path, size_bytes: int, changed_ns: int) -> Export:
+    """An export.json in that state: a router that looks for new exports at every question reads none of the old ones again."""
+    try:
+        return Export.model_validate(json.loads(paths.read_text(file, LARGEST_BYTES, "an export.json is smaller; export it again")))
+    except (ValidationError, ValueError, RecursionError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        where = ".".join(str(part) for part in first["loc"]) or "it"
+        raise InputError(f"{file}: {one_line(where, 80)}: {one_line(str(first['msg']), 160)}", "export the run again") from error

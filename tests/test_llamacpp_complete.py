@@ -126,7 +126,7 @@ def test_rows_are_drawn_lazily_and_given_back_in_order(engine: LlamaCpp) -> None
     assert len(drawn) <= 120
     answers.close()
     assert all(isinstance(json.loads(one.text)["said"], str) for one in first)
-    assert not loaded(engine, "tiny")._batches
+    assert not loaded(engine, "tiny")._caches._batches
     (again,) = engine.complete([request("row 7", max_tokens=50)], structure)
     assert again.text == first[7].text
 

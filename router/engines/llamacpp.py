@@ -1,7 +1,8 @@
 """llama.cpp in this process: chat models and sentence encoders from GGUF files, no server needed.
 
 A model stays loaded between requests, and its KV cache with it: the next question of a conversation computes only what is
-new. Parts are in _llamacpp/. Not covered: downloading models, images.
+new. Adapters share one model: `<base>+<export>` names it with an export's adapter attached, and each has a cache of its own.
+Parts are in _llamacpp/. Not covered: downloading models, images.
 """
 
 import atexit
@@ -11,6 +12,7 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +22,11 @@ from numpy.typing import NDArray
 
 from data.chat import Chunk, Message
 from data.config import LlamaCppSettings, Settings
-from data.errors import EngineInterrupted, ModelMissing
+from data.errors import EngineInterrupted, EngineRejected, ModelMissing
+from router.engines._llamacpp.adapters import Stamp, stamp_of
 from router.engines._llamacpp.files import ENGINE, Found, listing, locate
-from router.engines._llamacpp.header import Array, check
+from router.engines._llamacpp.header import check
+from router.engines._llamacpp.memory import available_bytes
 from router.engines.base import Adapter, Capabilities, Engine, ModelInfo, Request, Standing
 from router.engines.structure import Completion, Structure
 
@@ -51,6 +55,7 @@ class LlamaCpp(Engine):
     def __init__(self, settings: LlamaCppSettings) -> None:
         self._settings = settings
         self._slots: OrderedDict[tuple[str, int, int], _Slot] = OrderedDict()
+        self._admitted: set[tuple[Stamp, Stamp]] = set()
         self._lock = threading.Lock()
         atexit.register(_close_at_exit, weakref.ref(self))
 
@@ -60,33 +65,33 @@ class LlamaCpp(Engine):
         Asking a model anew ends an answer that it has not finished.
         """
         started = time.perf_counter()
-        found = locate(request.model, self._settings.folders)
+        found, adapter = self._named(request.model, request.adapter)
         slot = self._slot(found)
         if slot.model is None:
             yield Chunk(phase="loading")
         model = self._loaded(slot)
         load_s = time.perf_counter() - started
-        self._admit(request.adapter, found)
+        self._admit(adapter, found)
         from router.engines._llamacpp.generate import answer
 
-        yield from answer(model, request, started, load_s)
+        yield from answer(model, replace(request, adapter=adapter), started, load_s)
 
     def score(self, request: Request, continuations: Sequence[str]) -> list[tuple[float, ...]]:
         """Natural log-probability of each token of each continuation, given the rendered request."""
-        found = locate(request.model, self._settings.folders)
+        found, adapter = self._named(request.model, request.adapter)
         model = self._loaded(self._slot(found))
-        self._admit(request.adapter, found)
+        self._admit(adapter, found)
         from router.engines._llamacpp.score import score
 
-        return score(model, request, continuations)
+        return score(model, replace(request, adapter=adapter), continuations)
 
     def complete(self, requests: Iterable[Request], structure: Structure) -> Iterator[Completion]:
         """Completions, many at once, with the probabilities of all choices; raises as `stream` what concerns every row.
 
         A model whose state cannot be shared (recurrent ones) answers by JSON schema, one row after the other.
         """
-        for (name, adapter), rows in groupby(requests, key=lambda request: (request.model, request.adapter)):
-            found = locate(name, self._settings.folders)
+        for (name, asked), rows in groupby(requests, key=lambda request: (request.model, request.adapter)):
+            found, adapter = self._named(name, asked)
             model = self._loaded(self._slot(found))
             self._admit(adapter, found)
             if model.is_recurrent:
@@ -98,7 +103,7 @@ class LlamaCpp(Engine):
 
     def embed(self, texts: Sequence[str], model: str = "") -> NDArray[np.float32]:
         """L2-normalised sentence vectors, shape (len(texts), dimensions); without `model`, those of the catalog's encoder."""
-        slot = self._slot(locate(model or ENCODER, self._settings.folders))
+        slot = self._slot(self._alone(model or ENCODER))
         loaded = self._loaded(slot)
         with loaded.lock:
             loaded.alive()
@@ -156,7 +161,7 @@ class LlamaCpp(Engine):
 
         Encoders whose layers cannot be read give the vector of `embed` alone.
         """
-        slot = self._slot(locate(model or ENCODER, self._settings.folders))
+        slot = self._slot(self._alone(model or ENCODER))
         loaded = self._loaded(slot)
         with loaded.lock:
             loaded.alive()
@@ -175,28 +180,27 @@ class LlamaCpp(Engine):
         return listing(self._settings.folders)
 
     def show(self, model: str) -> dict[str, Any]:
-        """The file and its metadata; long texts and arrays are described instead. Raises ModelMissing, ModelInvalid."""
-        path = locate(model, self._settings.folders).path
-        found = check(path)
-        described = {
-            key: f"{value.count} items" if isinstance(value, Array) else value[:2_000] if isinstance(value, str) else value
-            for key, value in found.metadata.items()
-        }
-        return {
-            "name": model,
-            "path": str(path),
-            "size_bytes": found.size_bytes,
-            "tensors": len(found.tensors),
-            "metadata": described,
-        }
+        """The file and its metadata; long texts and arrays are described instead. Raises ModelMissing, ModelInvalid.
+
+        Of a base with an adapter: the adapter's, and the base's under "base". "export" tells where an exported model comes from.
+        """
+        from router.engines._llamacpp.describing import described
+
+        return described(model, locate(model, self._settings.folders))
+
+    def version(self, model: str) -> str:
+        """The digests that an export promises, so that one exported again under its name is another; "" for other models."""
+        return " ".join(promise.sha256 for promise in locate(model, self._settings.folders).promises)
 
     def preload(self, model: str, system: str = "") -> None:
         """Load a model now, and compute what every prompt begins with, so that the first question waits less.
 
         For a thread beside the one that asks; raises as `stream`. `system` is the system message to expect.
         """
-        slot = self._slot(locate(model, self._settings.folders))
+        found, adapter = self._named(model)
+        slot = self._slot(found)
         loaded = self._loaded(slot)
+        self._admit(adapter, found)
         with loaded.lock:
             if loaded.closed:
                 return
@@ -205,7 +209,7 @@ class LlamaCpp(Engine):
                 return
             from router.engines._llamacpp.generate import warm
 
-            warm(loaded, system)
+            warm(loaded, system, adapter)
 
     def close(self) -> None:
         """Free every model; an answer under way raises EngineInterrupted. Safe to call twice."""
@@ -243,12 +247,31 @@ class LlamaCpp(Engine):
                     del self._slots[key]
             raise
 
+    def _named(self, model: str, adapter: Adapter | None = None) -> tuple[Found, Adapter | None]:
+        """The files of a model by its name, sound as far as an export tells, and the adapter to attach."""
+        found = locate(model, self._settings.folders)
+        if found.adapter is not None and adapter is not None:
+            raise EngineRejected(f"{model} has an adapter already", "name the base alone, or give no other adapter")
+        found.keep()
+        return found, Adapter(str(found.adapter)) if found.adapter else adapter
+
+    def _alone(self, model: str) -> Found:
+        """The file of a model for sentence vectors, which adapters have no part in."""
+        found, adapter = self._named(model)
+        if adapter is not None:
+            raise EngineRejected(f"{model} gives no sentence vectors: its adapter was made for answers", "name the base alone")
+        return found
+
     def _admit(self, adapter: Adapter | None, found: Found) -> None:
         """Let an adapter of unknown origin be tried in a child process first."""
-        if adapter is not None and Path(adapter.path).is_file():
+        if adapter is None:
+            return
+        files = stamp_of(str(found.path)), stamp_of(adapter.path)
+        if files not in self._admitted:
             from router.engines._llamacpp.probe import ensure
 
             ensure(found.path, Path(adapter.path))
+            self._admitted.add(files)
 
 
 class _Slot:
@@ -296,15 +319,6 @@ class _Slot:
                 for embedder in self._embedders.values():
                     embedder.close()
                 model.close()
-
-
-def available_bytes() -> int | None:
-    """Memory that can be had without swapping, by Linux's own estimate; None where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
 def build(settings: Settings) -> LlamaCpp:

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 HELP = """List, download, remove or prepare models.
 
-A model is named ENGINE/NAME; the name alone is enough where it is unambiguous. A path of a GGUF file is a model too.
+A model is named ENGINE/NAME; the name alone is enough where it is unambiguous. A path of a GGUF file is a model too, and so is what
+`pointsman export` made: EXPORT is its merged model, BASE+EXPORT the base with its adapter attached, which many exports can share.
 
 \b
   pointsman models list
   pointsman models pull llama3.2:1b            from Ollama's library
   pointsman ask -m ./my-model.gguf "..."
+  pointsman ask -m smollm2-135m+triage "..."   the base with the adapter of the export triage
 """
 
 HIDDEN = ("echo",)

@@ -1,20 +1,22 @@
 """From a model's name to its file, and the list of the files that are there.
 
-A name is one of the catalog, the path of a GGUF file, or a file's name in one of the folders of the settings. Not covered:
-models split into several files, and downloading.
+A name is one of the catalog, the path of a GGUF file, an export, a file's name in one of the folders of the settings, or a base and
+an export with a plus between them: the base with the export's adapter attached. Not covered: models split into several files, and
+downloading.
 """
 
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data import catalog
 from data.catalog import ModelSpec
-from data.errors import ModelError, ModelMissing
+from data.errors import ModelError, ModelInvalid, ModelMissing
 from data.sanitise import one_line
-from router.engines._llamacpp import header
+from router.engines._llamacpp import exported, header
+from router.engines._llamacpp.exported import PLUS, Offer, Promise
 from router.engines.base import ModelInfo
 
 ENGINE = "llamacpp"
@@ -29,50 +31,118 @@ _FORMS = {  # llama.h, enum llama_ftype
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A model's file. `known`: it comes from the catalog, so it is not a stranger's file."""
+    """A model's file. known: it comes from the catalog, so it is not a stranger's file.
+
+    adapter: attached to it; promises: what an export says of the files, to be kept before they are used; offer: that export;
+    sources: digests of what a model of the catalog was made from, by any of which an adapter may name it.
+    """
 
     path: Path
     known: bool = False
+    adapter: Path | None = None
+    promises: tuple[Promise, ...] = ()
+    sources: tuple[str, ...] = ()
+    offer: Offer | None = None
+
+    def keep(self) -> None:
+        """Raise ModelInvalid where a file is not what its export says."""
+        for promise in self.promises:
+            promise.keep()
 
 
 def locate(name: str, folders: Sequence[str]) -> Found:
-    """The file of the model `name`; raises ModelMissing saying what is there or what to do."""
+    """The file of the model `name`; raises ModelMissing saying what is there or what to do, ModelInvalid for an unsound export."""
     specs = catalog.specs()
     if name in specs:
-        return Found(_catalog_file(specs[name]), known=True)
+        return _of_catalog(specs[name])
     path = Path(name).expanduser()
     if path.is_absolute() or (path.suffix == ".gguf" and path.is_file()):
         if path.is_file():
             return Found(path)
-        raise ModelMissing(f"there is no model file {path}", "see: pointsman models list")
+        if PLUS not in name:
+            raise ModelMissing(f"there is no model file {path}", "see: pointsman models list")
+    offer = exported.offer(name)
+    if offer is not None:
+        promise = offer.model()
+        return Found(promise.path, promises=(promise,), offer=offer)
     files = list(_files(folders))
     for file in files:
         if name in (file.name, file.stem):
             return Found(file)
-    near = difflib.get_close_matches(name, [*specs, *(file.stem for file in files)], n=1, cutoff=0.4)
+    base, plus, export = name.rpartition(PLUS)
+    offer = exported.offer(export) if plus else None
+    if offer is not None:
+        return _attached(base, offer, folders)
+    known = [*specs, *(file.stem for file in files), *_exports(folders)]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     raise ModelMissing(
         f"llama.cpp knows no model {one_line(name)!r}", f"did you mean {near[0]!r}?" if near else "see: pointsman models list"
     )
 
 
 def listing(folders: Sequence[str]) -> list[ModelInfo]:
-    """The models that are there and look sound: those of the catalog first, then files by name."""
-    found = []
+    """The models that are there and look sound: those of the catalog first, then exports, then files by name."""
+    found = {}
     for spec in catalog.specs().values():
         try:
-            found.append(_info(spec.name, _catalog_file(spec), spec))
+            found[spec.name] = _info(spec.name, _catalog_file(spec), spec)
         except ModelError:
             continue  # not installed or not prepared: `models list` shows the catalog itself
-    names = {info.name for info in found}
+    for name in _exports(folders):
+        try:
+            found.setdefault(name, _exported(name, folders))
+        except ModelError:
+            continue
     for file in _files(folders):
-        if file.stem in names:
+        if file.stem in found:
             continue
         try:
-            found.append(_info(file.stem, file))
-            names.add(file.stem)
+            found[file.stem] = _info(file.stem, file)
         except ModelError:
             continue  # loading it says what is wrong
-    return found
+    return list(found.values())
+
+
+def _exports(folders: Sequence[str]) -> Iterator[str]:
+    """The names of what exports offer, whether or not it can be used."""
+    for offer in exported.offers():
+        if offer.export.model() is not None:
+            yield offer.name
+        base = offer.export.base.reference.removeprefix(f"{ENGINE}/")
+        if offer.export.adapter is not None and base:
+            yield f"{base}{PLUS}{offer.name}"
+
+
+def _exported(name: str, folders: Sequence[str]) -> ModelInfo:
+    found = locate(name, folders)
+    base = name.rpartition(PLUS)[0] if found.adapter else name
+    info = _info(base, found.path, catalog.specs().get(base))
+    if found.adapter is None:
+        return info
+    size = info.size_bytes + header.summary(found.adapter).size_bytes
+    return replace(info, name=name, size_bytes=size, source=str(found.adapter))
+
+
+def _attached(base: str, offer: Offer, folders: Sequence[str]) -> Found:
+    """The base with the export's adapter; raises ModelInvalid where the adapter was made for another one."""
+    adapter = offer.adapter()
+    model = locate(base, folders)
+    if model.adapter is not None:
+        raise ModelInvalid(f"{one_line(base)} has an adapter already", "name the base alone, and one adapter")
+    wanted = offer.export.base
+    words = f"the adapter of {offer.name} was made for {one_line(wanted.source, 80)}, and {one_line(base, 80)} is another model"
+    promises = (adapter, *model.promises)
+    if not model.known:
+        promises = (*promises, Promise(model.path, wanted.sha256, words))
+    elif wanted.sha256 not in model.sources:
+        raise ModelInvalid(words, "use the base it was made for, or the merged model of the export")
+    return Found(model.path, model.known, adapter.path, promises, offer=offer)
+
+
+def _of_catalog(spec: ModelSpec) -> Found:
+    prepared = catalog.prepared(spec.name)
+    made = (prepared.sha256, prepared.source_sha256) if prepared else ()
+    return Found(_catalog_file(spec), known=True, sources=(spec.source.sha256, *made))
 
 
 def _catalog_file(spec: ModelSpec) -> Path:

@@ -5,18 +5,18 @@ of them. Not covered: finding the model (the engine), making the prompt (`prompt
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from data.chat import Chunk, Finish, Message, Usage
-from data.errors import EngineInterrupted
+from data.errors import EngineInterrupted, ModelInvalid
 from router.engines._calls import Calls
 from router.engines._llamacpp.context import Context, common_prefix
 from router.engines._llamacpp.model import LoadedModel
 from router.engines._llamacpp.prompt import Prompt, compose
 from router.engines._llamacpp.sampler import Sampler
 from router.engines._llamacpp.text import OPEN, Shown
-from router.engines.base import Request
+from router.engines.base import Adapter, Request
 
 
 def answer(model: LoadedModel, request: Request, started: float, load_s: float) -> Iterator[Chunk]:
@@ -26,7 +26,21 @@ def answer(model: LoadedModel, request: Request, started: float, load_s: float) 
         context = model.context(request.adapter)
         prompt = compose(model, request, context)
         context.user = user
+    try:
+        yield from _answered(model, request, context, user, prompt, started, load_s)
+    finally:
+        with model.lock:
+            if context.user is user:
+                context.user = None  # from now on its memory may be wanted for another
+
+
+def _answered(
+    model: LoadedModel, request: Request, context: Context, user: object, prompt: Prompt, started: float, load_s: float
+) -> Iterator[Chunk]:
+    with model.lock:
+        _still(context, user)
         cached = context.keep(prompt.tokens)
+        model.reserve(context, len(prompt.tokens) + 1)
     yield from _read(model, context, user, prompt.tokens)
     with model.lock:
         _still(context, user)
@@ -52,10 +66,12 @@ def answer(model: LoadedModel, request: Request, started: float, load_s: float) 
     )
 
 
-def warm(model: LoadedModel, system: str = "") -> None:
+def warm(model: LoadedModel, system: str = "", adapter: Adapter | None = None) -> None:
     """Compute what every first prompt with this system message begins with, so that the first question waits less."""
     with model.lock:
-        context = model.context()
+        context = model.context(adapter)
+        if context.user is not None:
+            return  # an answer is being written in it
         talks = [(*((Message("system", system),) if system else ()), Message("user", text)) for text in "ab"]
         first, second = (compose(model, Request("", talk), context).tokens for talk in talks)
         shared = first[: common_prefix(first, second)]
@@ -122,7 +138,7 @@ class _Writer:
             context.tokens,
             self._most,
         )
-        decode, pointer = model.api.llama_decode, context.pointer
+        decode, pointer, cells = model.api.llama_decode, context.pointer, context.cells
         one = (model.api.llama_token * 1)()
         batch = model.api.llama_batch_get_one(one, 1)
         with lock:
@@ -142,6 +158,8 @@ class _Writer:
             with lock:
                 if context.user is not user:
                     _still(context, user)
+                if len(tokens) >= cells:
+                    pointer, cells, draw = self._grown()
                 one[0] = token
                 code = decode(pointer, batch)
                 if code:
@@ -151,6 +169,16 @@ class _Writer:
         thinking, text = shown.flush()
         if thinking or text:
             yield Chunk(text, thinking)
+
+    def _grown(self) -> tuple[Any, int, Callable[[], int]]:
+        """Let the context have room for a token more: its pointer, its cells, and how to draw from it now."""
+        context = self._context
+        try:
+            self._model.reserve(context, len(context.tokens) + 1)
+        except ModelInvalid as error:
+            raise EngineInterrupted(error.what, error.fix) from error
+        self._sampler.follow(context.pointer)
+        return context.pointer, max(context.cells, len(context.tokens) + 1), self._sampler.draw
 
 
 def _name(tool: Mapping[str, Any]) -> str:

@@ -1,30 +1,32 @@
 """One loaded GGUF file: its vocabulary, template, adapters and contexts, and the lock under which they are used.
 
-Contexts are made on first use, one for each adapter and one without, and the least recently used goes when there are too
-many. Not covered: finding the file (`files`), trying a stranger's file first (`probe`).
+Contexts are made on first use, one for each adapter and one without (`caches`). Not covered: finding the file (`files`), trying a
+stranger's file first (`probe`).
 """
 
 import math
 import os
 import threading
-from collections import OrderedDict
 from ctypes import c_float
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from data.config import LlamaCppSettings
-from data.errors import EngineInterrupted, ModelInvalid, ModelMissing
+from data.errors import EngineInterrupted, ModelInvalid
 from router.engines._llamacpp import bindings, header
+from router.engines._llamacpp.adapters import Adapters
+from router.engines._llamacpp.caches import Attached, Caches
 from router.engines._llamacpp.context import SEQUENCES, Context
 from router.engines._llamacpp.masks import Alphabet
+from router.engines._llamacpp.memory import cache_bytes
 from router.engines._llamacpp.template import ChatTemplate
 from router.engines._llamacpp.vocab import Vocab
 from router.engines.base import Adapter
 
-CONTEXTS = 3  # kept for one model: each has a KV cache of its own
-
-_Key = tuple[str, float, int, int]
+ADAPTER_CELLS = 512  # that a conversation with an adapter begins with
+ADAPTER_SEQUENCES = 9  # of its context: continuations scored at once, beside the conversation and one for company
+ADAPTER_BATCH = 64  # tokens read at once on a processor, where more are no faster and each takes memory in every context
 
 
 class LoadedModel:
@@ -41,8 +43,7 @@ class LoadedModel:
         self.api = bindings.api()
         self.pointer: Any = self._load(trial)
         self.vocab_pointer: Any = self.api.llama_model_get_vocab(self.pointer)
-        self._contexts: OrderedDict[_Key | None, tuple[Context, Any]] = OrderedDict()
-        self._batches: dict[Context, Any] = {}
+        self._caches = Caches(Adapters(self.api, self.pointer, path.name), self._context, settings.caches_mb << 20)
         self.dequantised: LoadedModel | None = None
         if self.api.llama_vocab_type(self.vocab_pointer) == 0:  # LLAMA_VOCAB_TYPE_NONE
             self.close()
@@ -81,33 +82,32 @@ class LoadedModel:
         vocab = self.vocab
         return ChatTemplate(source, vocab.specials, vocab.text(vocab.bos), vocab.text(vocab.eos), str(self.path))
 
+    @cached_property
+    def grows(self) -> bool:
+        """Whether a context may begin small: not where the positions' turning depends on its size (Phi's long-rope)."""
+        return not self.is_recurrent and not any(name.startswith("rope_factors_") for name in self.header.tensors)
+
     def context(self, adapter: Adapter | None = None) -> Context:
         """The context for answers with that adapter; raises ModelMissing or ModelInvalid for the adapter's file."""
-        self.alive()
-        if self.is_encoder:
-            raise ModelInvalid(f"{self.path} is an encoder and writes no answers", "choose a chat model: pointsman models list")
-        key = None if adapter is None else _key(adapter)
-        if key in self._contexts:
-            self._contexts.move_to_end(key)
-            return self._contexts[key][0]
-        while len(self._contexts) >= CONTEXTS:
-            self._free(*self._contexts.popitem(last=False)[1])
-        self._contexts[key] = self._made(adapter, SEQUENCES + 1)
-        return self._contexts[key][0]
+        self._writes()
+        return self._caches.get(adapter)
 
     def batch_context(self, adapter: Adapter | None, sequences: int, flash: bool) -> Context:
         """A context of its own for many answers at once; `release` it. Raises as `context` does. flash: with flash attention."""
-        self.alive()
-        if self.is_encoder:
-            raise ModelInvalid(f"{self.path} is an encoder and writes no answers", "choose a chat model: pointsman models list")
-        context, lora = self._made(adapter, sequences, flash)
-        self._batches[context] = lora
-        return context
+        self._writes()
+        return self._caches.batch(adapter, sequences, flash)
+
+    def reserve(self, context: Context, tokens: int) -> None:
+        """Let a context hold that many tokens, its size at most. Raises ModelInvalid where there is no memory for them."""
+        self._caches.reserve(context, min(tokens, context.size))
 
     def release(self, context: Context) -> None:
         """Free a context of `batch_context`. Safe to call twice, and after the model was closed."""
-        if context in self._batches:
-            self._free(context, self._batches.pop(context))
+        self._caches.release(context)
+
+    def cache_bytes(self, tokens: int) -> int:
+        """What the KV cache of a context of that many tokens takes."""
+        return cache_bytes(self.api, self.pointer, self.header, tokens)
 
     def alive(self) -> None:
         """Raise EngineInterrupted where the model was freed in the meantime."""
@@ -118,45 +118,37 @@ class LoadedModel:
         """Free everything; a generator that still runs raises EngineInterrupted. Safe to call twice."""
         with self.lock:
             bindings.hear()
-            for context, lora in self._contexts.values():
-                self._free(context, lora)
-            self._contexts.clear()
-            for context in list(self._batches):
-                self.release(context)
+            self._caches.close()
             if self.dequantised is not None:
                 self.dequantised.close()
             if self.pointer is not None:
                 self.api.llama_model_free(self.pointer)
                 self.pointer = None
 
-    def _made(self, adapter: Adapter | None, sequences: int, flash: bool = False) -> tuple[Context, Any]:
-        """A new context, and the adapter that it uses."""
-        lora = None if adapter is None else self._adapter(Path(adapter.path))  # before the context that uses it
-        try:
-            context = Context(
-                self.api,
-                self.pointer,
-                size=self.context_tokens,
-                batch=self.settings.batch,
-                threads=self.threads,
-                vocab_size=self.vocab.size,
-                on_gpu=self.settings.gpu_layers != 0 and self.api.llama_supports_gpu_offload(),
-                sequences=sequences,
-                flash=flash,
-            )
-        except ModelInvalid:
-            if lora is not None:
-                self.api.llama_adapter_lora_free(lora)
-            raise
-        if lora is not None and adapter is not None:
-            adapters = (self.api.llama_adapter_lora_p_ctypes * 1)(lora)
-            self.api.llama_set_adapters_lora(context.pointer, adapters, 1, (c_float * 1)(adapter.scale))
-        return context, lora
+    def _writes(self) -> None:
+        self.alive()
+        if self.is_encoder:
+            raise ModelInvalid(f"{self.path} is an encoder and writes no answers", "choose a chat model: pointsman models list")
 
-    def _free(self, context: Context, lora: Any) -> None:
-        context.close()
-        if lora is not None:
-            self.api.llama_adapter_lora_free(lora)
+    def _context(self, adapter: Attached | None, sequences: int, flash: bool) -> Context:
+        """A new context; sequences: 0 for one that holds a conversation."""
+        on_gpu = bool(self.settings.gpu_layers != 0 and self.api.llama_supports_gpu_offload())
+        small = adapter is not None and not sequences
+        return Context(
+            self.api,
+            self.pointer,
+            size=self.context_tokens,
+            batch=min(self.settings.batch, ADAPTER_BATCH) if small and not on_gpu else self.settings.batch,
+            threads=self.threads,
+            vocab_size=self.vocab.size,
+            on_gpu=on_gpu,
+            sequences=sequences or (ADAPTER_SEQUENCES if small else SEQUENCES + 1),
+            flash=flash,
+            begin=ADAPTER_CELLS if small and self.grows else 0,
+            rows=ADAPTER_SEQUENCES if small else 0,
+            prepare=None if adapter is None else partial(_attach, self.api, adapter),
+            cache_bytes=self.cache_bytes,
+        )
 
     def _load(self, trial: bool) -> Any:
         bindings.hear()
@@ -173,19 +165,6 @@ class LoadedModel:
             raise ModelInvalid(f"{self.path} cannot be loaded: {reason}", "download or convert it again")
         return pointer
 
-    def _adapter(self, path: Path) -> Any:
-        found = header.check(path)
-        if not found.is_adapter:
-            raise ModelInvalid(f"{path} is no LoRA adapter", "give an adapter made by: pointsman export")
-        bindings.forget_log()
-        lora = self.api.llama_adapter_lora_init(self.pointer, os.fsencode(path))
-        if not lora:
-            reason = bindings.last_complaint() or "llama.cpp does not say why"
-            raise ModelInvalid(
-                f"the adapter {path} does not fit the model {self.path.name}: {reason}", "use the base it was made for"
-            )
-        return lora
-
 
 def cores() -> int:
     """How many cores this process may use: the affinity mask, and the quota of its control group."""
@@ -197,9 +176,6 @@ def cores() -> int:
         return allowed
 
 
-def _key(adapter: Adapter) -> _Key:
-    try:
-        found = Path(adapter.path).stat()
-    except OSError as error:
-        raise ModelMissing(f"there is no adapter {adapter.path}: {error.strerror}", "export it again: pointsman export") from error
-    return adapter.path, adapter.scale, found.st_size, found.st_mtime_ns
+def _attach(api: Any, adapter: Attached, context: Any) -> None:
+    adapters = (api.llama_adapter_lora_p_ctypes * 1)(adapter.pointer)
+    api.llama_set_adapters_lora(context, adapters, 1, (c_float * 1)(adapter.scale))

@@ -22,12 +22,16 @@ class Sampler:
         self._api = api
         self._grammar: Any = None if schema is None else compiled(api, vocab, schema)
         self._chain: Any = _chain(api, api.llama_vocab_n_tokens(vocab), sampling)
-        self.draw: Callable[[], int]
-        if self._grammar is None:
-            self.draw = partial(api.llama_sampler_sample, self._chain, context, -1)
+        self._candidates = None if self._grammar is None else _Candidates(api, context, vocab)
+        self.draw: Callable[[], int] = self._draw_allowed
+        self.follow(context)
+
+    def follow(self, context: int) -> None:
+        """Draw from that context from now on, where the answer moved to it; `draw` is another function afterwards."""
+        if self._candidates is None:
+            self.draw = partial(self._api.llama_sampler_sample, self._chain, context, -1)
         else:
-            self._candidates = _Candidates(api, context, vocab)
-            self.draw = self._draw_allowed
+            self._candidates.context = context
 
     def close(self) -> None:
         """Free the chain and the grammar. Safe to call twice."""
@@ -41,9 +45,12 @@ class Sampler:
 
         Asking about one token is some hundred times cheaper than about the whole vocabulary; the outcome is the same.
         """
-        token = self._candidates.choose(self._chain)
+        candidates = self._candidates
+        if candidates is None:
+            raise EngineInterrupted("the answer has no grammar", "ask again")
+        token = candidates.choose(self._chain)
         if not self._allowed(token):
-            token = self._candidates.choose(self._grammar, self._chain)
+            token = candidates.choose(self._grammar, self._chain)
             if not self._allowed(token):
                 raise EngineInterrupted("the model has no token that the schema allows here", "simplify the schema")
         self._api.llama_sampler_accept(self._grammar, token)
@@ -64,7 +71,7 @@ class _Candidates:
         import numpy as np
 
         self._api = api
-        self._context = context
+        self.context = context
         self._size: int = api.llama_vocab_n_tokens(vocab)
         self._data = (api.llama_token_data * self._size)()
         self._rows = np.frombuffer(self._data, dtype=[("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
@@ -73,7 +80,7 @@ class _Candidates:
 
     def choose(self, *samplers: Any) -> int:
         """The token that the samplers, applied one after the other, select."""
-        found = self._api.llama_get_logits_ith(self._context, -1)
+        found = self._api.llama_get_logits_ith(self.context, -1)
         memmove(self._logits.ctypes.data, found, self._size * sizeof(c_float))
         self._rows["id"], self._rows["logit"], self._rows["p"] = self._ids, self._logits, 0.0
         array = self._api.llama_token_data_array(self._data, self._size, -1, False)

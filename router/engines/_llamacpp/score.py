@@ -46,6 +46,8 @@ def score(model: LoadedModel, request: Request, continuations: Sequence[str]) ->
             )
         prompt = compose(model, request, context, answer_tokens=longest).tokens
         context.user = None
+        together = sorted(map(len, tails))[-max(1, context.sequences - 2) :]
+        model.reserve(context, len(prompt) + sum(together) + 1)
         scores = _Scores(model, context, prompt, tails)
         scores.read_prompt()
         for wave in scores.waves():
@@ -80,7 +82,7 @@ class _Scores:
     def waves(self) -> Iterator[list[int]]:
         """Numbers of continuations that fit the context together."""
         wave: list[int] = []
-        room = free = self._context.size - len(self._prompt)
+        room = free = self._context.cells - len(self._prompt)
         for number, tail in enumerate(self._tails):
             size = max(0, len(tail) - 1)
             if not size:
