@@ -37,12 +37,13 @@ class Found:
 
 
 class Attachments:
-    """The documents of one session."""
+    """The documents of one session. mentions: whether `@file` means a file of this machine."""
 
-    def __init__(self, settings: Settings, store: Store, engines: Engines) -> None:
+    def __init__(self, settings: Settings, store: Store, engines: Engines, mentions: bool = True) -> None:
         self._settings = settings
         self._store = store
         self._engines = engines
+        self._mentions = mentions
         self._documents: Documents | None = None
         self.conversation = ""
         """The conversation that was last read for."""
@@ -67,11 +68,11 @@ class Attachments:
     def read(self, text: str, conversation: str) -> Found:
         """The question with the passages that speak of it. A file that cannot be read is a problem, not an end."""
         self.conversation = conversation
-        if "@" not in text and not self.any(conversation):
+        if not (self._mentions and "@" in text) and not self.any(conversation):
             return Found(Message("user", text))
-        from router.documents.attach import context_of, expand
+        from router.documents.attach import Attached, context_of, expand
 
-        attached = expand(text, Path.cwd())
+        attached = expand(text, Path.cwd()) if self._mentions else Attached(text, (), ())
         problems = list(attached.problems)
         for path in attached.paths:
             try:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Started:
     """The question is safely in the log and the answer begins. Ids are those of the store; problems: what of the question,
-    a file for example, could not be taken in, one sentence each."""
+    a file for example, could not be taken in, one sentence each; notices: what happened by itself since the last question, a canary
+    that was rolled back for example."""
 
     conversation: str
     question: str
@@ -30,6 +31,7 @@ class Started:
     domain: str
     reasons: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

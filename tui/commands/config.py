@@ -114,7 +114,7 @@ def _variable(key: str) -> str:
 
 
 def _masked(key: str, value: Any) -> Any:
-    return "********" if value and key.endswith("api_key") else value
+    return "********" if value and key.endswith(("api_key", ".token")) else value
 
 
 def _shown(value: Any) -> str:
