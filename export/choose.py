@@ -6,7 +6,8 @@
 
 A form is refused where its mean Kullback-Leibler divergence from the original is above its limit, or where it is worse than the
 original on the same texts and rows by more than a margin and by more than chance explains (three standard errors of the paired
-differences): at the first choice for the next token, and at the task. Not covered: making the forms (`export.quantise`).
+differences, five points at most): at the first choice for the next token, and at the task. Not covered: making the forms
+(`export.quantise`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,9 @@ SAFEST = ("F16", "BF16", "F32", "Q8_0")
 """What is served where every form is refused, in this order."""
 ERRORS = 3.0
 """Standard errors within which a difference counts as chance: six forms at two gates are refused by it in 2 of 100 choices."""
+
+CHANCE_MOST = 0.05
+"""What chance may explain at most: on few rows three standard errors would excuse a loss that anyone notices."""
 
 Task = Callable[[Path], float | Sequence[float]]
 """The task score of a model file, or one score a row, always of the same rows."""
@@ -125,6 +129,11 @@ def measured(
     return tuple(found)
 
 
+def bearable(margin: float, error: float) -> float:
+    """By how much a share may be below the original's: the margin, or what chance explains (ERRORS, CHANCE_MOST)."""
+    return max(margin, min(ERRORS * error, CHANCE_MOST))
+
+
 def auto(found: Sequence[Measured]) -> Measured:
     """The form to serve. Without speeds the smallest counts as the fastest; where all are refused, the first of SAFEST is served.
 
@@ -182,7 +191,7 @@ def _refusals(form: str, figures: Figures, limits: Limits) -> tuple[str, ...]:
     limit = limits.kl.get(form, min(KL_LIMITS.values()))
     if not figures.kl_mean <= limit:  # so written, a NaN is refused too
         found.append(f"its predictions are {figures.kl_mean:.4f} nats from the original's, {limit:g} at most are allowed")
-    if not figures.fall <= max(limits.top1, ERRORS * figures.fall_error):
+    if not figures.fall <= bearable(limits.top1, figures.fall_error):
         found.append(f"its first choice is the next token {100 * figures.fall:.1f} % less often")
     return tuple(found)
 
@@ -202,6 +211,6 @@ def _judged(
     falls = first - scores
     fall, error = float(falls.mean()), float(falls.std() / len(falls) ** 0.5)
     refused = one.refused
-    if not fall <= max(margin, ERRORS * error) + 1e-9:  # 0.90 - 0.89 is a little more than 0.01
+    if not fall <= bearable(margin, error) + 1e-9:  # 0.90 - 0.89 is a little more than 0.01
         refused = (*refused, f"its task score is {scores.mean():.3f}, the original's {first.mean():.3f}")
     return replace(one, task=float(scores.mean()), task_error=error, refused=refused)

@@ -12,13 +12,14 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 from data import exports, paths
+from data.chat import Message
 from data.errors import InputError
 from data.exports import Check, Export, File
 from data.sanitise import one_line
@@ -34,13 +35,16 @@ __all__ = [
 ]  # fmt: skip
 
 PACKAGES = ("pointsman", "llama-cpp-python", "gguf", "torch", "transformers", "peft")
+PROMPTS = 2
+"""Of a run, by which a server's answers are compared."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,149}")
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
     """What became of an export. folder: None where a check failed and nothing stands; why: of the chosen form; notes: what else to
-    know; kept: where the remains of a failed one were left, as asked; parts: of the Modelfile, None for an adapter alone."""
+    know; kept: where the remains of a failed one were left, as asked; parts: of the Modelfile, None for an adapter alone; prompts:
+    a few of the run's own, by which a server's answers can be compared."""
 
     folder: Path | None
     export: Export
@@ -48,6 +52,7 @@ class Exported:
     notes: tuple[str, ...] = ()
     kept: Path | None = None
     parts: Parts | None = None
+    prompts: tuple[tuple[Message, ...], ...] = ()
 
 
 def export(
@@ -81,7 +86,7 @@ def export(
                     raise _Failed(found, _kept(folder, place) if keep_failed else None)
         except _Failed as failed:
             return Exported(None, failed.found.export, failed.found.why, failed.found.notes, failed.kept, failed.found.parts)
-    return Exported(place, found.export, found.why, found.notes, None, found.parts)
+    return replace(found, folder=place)
 
 
 def finished(folder: Path, export: Export, ollama: str, checks: Sequence[Check], kept: Sequence[Path]) -> Export:
@@ -138,7 +143,9 @@ def _made(
     tell(Step("computing digests"))
     found = _export(source, course.made, folder)
     write(folder, found)
-    return Exported(folder, found, course.made.why, tuple(dict.fromkeys(course.made.notes)), None, told)
+    asked = course.made.reference.validation[:PROMPTS] if course.made.reference else ()
+    notes = tuple(dict.fromkeys(course.made.notes))
+    return Exported(folder, found, course.made.why, notes, None, told, tuple(tuple(one.messages) for one in asked))
 
 
 def _described(source: Source, made: Made, folder: Path, *, adapter_modelfile: bool) -> Parts:

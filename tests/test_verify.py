@@ -20,8 +20,8 @@ from data import exports  # noqa: E402
 from data.chat import Message  # noqa: E402
 from data.errors import InputError, ModelInvalid, NotFound  # noqa: E402
 from data.exports import Check  # noqa: E402
-from export import choose, exporting, files  # noqa: E402
-from export._verify import computing, numerics, spelling  # noqa: E402
+from export import choose, exporting, fidelity, files  # noqa: E402
+from export._verify import computing, numerics, spelling, tasks  # noqa: E402
 from export._verify.numerics import Rows  # noqa: E402
 from export.choose import Limits  # noqa: E402
 from export.verify import verify  # noqa: E402
@@ -265,6 +265,19 @@ def test_rows_that_begin_alike_are_compared_once_where_they_differ(export: Path,
         np.save(given / f"{number}.npy", np.zeros((count, 7), np.float32))
     with pytest.raises(ModelInvalid, match="vocabulary has"):
         computing.compare([(export / "model-F16.gguf", None)], rows.ids, rows.shared, given)
+
+
+def test_first_choices_count_where_an_answer_is_written() -> None:
+    """An answer of two tokens at a row's end is predicted at the two positions before the last."""
+
+    def row(*leads: float) -> fidelity.Positions:
+        rest = np.zeros(len(leads) - 1)
+        return fidelity.Positions(np.zeros(len(leads)), rest, rest, np.array(leads), rest)
+
+    told = tasks._told([row(9.0, 0.0, 7.0), row(3.0, 5.0, 0.0, 1.0)], [0, 2])
+    assert (told["positions"], told["differ"], told["leads"]) == (7, 5, [1.0, 3.0, 5.0, 7.0, 9.0])
+    assert (told["spoken"], told["spoken_differ"]) == (2, 1)
+    assert tasks._told([row(9.0, 0.0)], [0])["spoken"] == 0
 
 
 def test_logits_given_as_pickles_are_never_loaded(export: Path, tmp_path: Path) -> None:

@@ -193,7 +193,8 @@ class Course:
         assert source.checkpoint is not None  # noqa: S101  one of the two is there
         kind = source.quantised
         how = {"quantised": kind, "trained_in": source.trained_in} if kind != "none" else {}
-        found = merge(source.checkpoint, source.adapter, place, tell=self._say, **how)  # type: ignore[arg-type]
+        # In float32: rounded to a base's bfloat16, the merged weights are 2e-3 nats from what was trained (SmolLM2-135M).
+        found = merge(source.checkpoint, source.adapter, place, form="F32", tell=self._say, **how)  # type: ignore[arg-type]
         exact = found.which == "dequantised" or kind == "none"
         note = f"merged into the {found.which} weights" + ("" if exact else ", which are not those it was trained on")
         passed = found.difference <= MERGE_LIMIT if exact else None
@@ -241,14 +242,14 @@ class Course:
             self.made.notes.append(f"{one.form} is left out: {'; '.join(one.refused)}")
             return
         yield Check(name="divergence", of=of, passed=one.kl_mean <= limit, value=one.kl_mean, limit=limit, note="from F16")
-        least = max(self._source.limits.top1, choose.ERRORS * one.fall_error)
+        least = choose.bearable(self._source.limits.top1, one.fall_error)
         note = f"next tokens that are no longer the first choice; {one.top1:.1%} of first choices are those of F16"
         yield Check(name="first choices", of=of, passed=one.fall <= least, value=one.fall, limit=least, note=note)
         if one.task is None or original.task is None:
             said = "not judged, because it is refused already" if one.refused else "the run has no task"
             yield Check(name="task", of=of, passed=None, note=said)
             return
-        fall, most = original.task - one.task, max(self._source.limits.task, choose.ERRORS * one.task_error)
+        fall, most = original.task - one.task, choose.bearable(self._source.limits.task, one.task_error)
         yield Check(
             name="task", of=of, passed=fall <= most, value=fall, limit=most, note=f"below F16; its own score: {one.task:.3f}"
         )
@@ -281,7 +282,7 @@ def as_judged(found: Judged, trained: Sequence[bool], of: str, margin: float) ->
     falls = [float(was) - float(now) for was, now in zip(trained, found.right, strict=True)]
     fall = sum(falls) / len(falls)
     error = (sum((one - fall) ** 2 for one in falls) / len(falls) / len(falls)) ** 0.5
-    most = max(margin, choose.ERRORS * error)
+    most = choose.bearable(margin, error)
     note = f"below the trained model on {len(falls)} rows; its own score: {score:.3f}"
     return Check(name="task", of=of, passed=fall <= most, value=fall, limit=most, note=note)
 
@@ -300,7 +301,7 @@ def needed_bytes(source: Source, forms: Sequence[str]) -> int:
     else:
         assert source.checkpoint is not None  # noqa: S101  one of the two is there
         whole = sum(file.stat().st_size for file in source.checkpoint.glob("*.safetensors"))
-        more = 2 * whole  # the merged checkpoint, and the base in F16
+        more = 3 * whole  # the merged checkpoint, in F32, and the base in F16
     return int(2 * (whole * (1 + sum(SHARES.get(form, 1.0) for form in forms if form != "F16")) + more))
 
 

@@ -15,12 +15,14 @@ Pair = tuple[Path, Path | None]
 @dataclass(frozen=True, slots=True)
 class Compared:
     """A file beside the original. positions: how many were compared; differ: first choices that are others; leads: the largest
-    of the nats by which the original preferred its own there."""
+    of the nats by which the original preferred its own there; spoken, spoken_differ: the same where answers are written."""
 
     figures: Figures
     positions: int
     differ: int
     leads: tuple[float, ...]
+    spoken: int = 0
+    spoken_differ: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,13 @@ class Answered:
     ended: bool
 
 
-def compare(files: Sequence[Pair], rows: Sequence[Sequence[int]], shared: int, given: Path | None = None) -> list[Compared]:
+def compare(
+    files: Sequence[Pair],
+    rows: Sequence[Sequence[int]],
+    shared: int,
+    given: Path | None = None,
+    spoken: Sequence[int] = (),
+) -> list[Compared]:
     """Each file beside logits on disk, or beside the first file; see `tasks.compare`. Raises ModelInvalid."""
     found = in_child(
         "compare",
@@ -55,9 +63,15 @@ def compare(files: Sequence[Pair], rows: Sequence[Sequence[int]], shared: int, g
         rows=[[int(token) for token in row] for row in rows],
         shared=shared,
         given=str(given or ""),
+        spoken=list(spoken or [0] * len(rows)),
         threads=0,
     )
-    return [Compared(Figures(**one["figures"]), one["positions"], one["differ"], tuple(one["leads"])) for one in found]
+    return [
+        Compared(
+            Figures(**one["figures"]), one["positions"], one["differ"], tuple(one["leads"]), one["spoken"], one["spoken_differ"]
+        )
+        for one in found
+    ]
 
 
 def spell(file: Path, texts: Sequence[str], conversations: Sequence[Sequence[Message]], think: bool | None) -> Spelled:

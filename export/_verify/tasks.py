@@ -27,23 +27,29 @@ _CLOSEST = 8  # first choices that differ, which are told
 
 
 def compare(
-    api: Any, files: Sequence[Sequence[str]], rows: Sequence[Sequence[int]], shared: int, given: str, threads: int
+    api: Any,
+    files: Sequence[Sequence[str]],
+    rows: Sequence[Sequence[int]],
+    shared: int,
+    given: str,
+    spoken: Sequence[int],
+    threads: int,
 ) -> list[dict[str, Any]]:
     """Figures of each (model, adapter or "") beside the rows' logits in the folder `given`, or beside the first of the files.
 
     rows: of tokens, the first being the beginning of `shared` tokens that all others have; of those the rest counts. given:
-    N.npy of shape (tokens that count, vocabulary) for each row.
+    N.npy of shape (tokens that count, vocabulary) for each row. spoken: how many tokens at the end of each row are an answer.
     """
     workers = min(threads or cores(), len(rows))
     with _opened(api, files, max(map(len, rows)), workers) as opened, ThreadPoolExecutor(workers) as pool:
 
-        def some(worker: int) -> list[list[fidelity.Positions]]:
+        def some(worker: int) -> list[tuple[int, list[fidelity.Positions]]]:
             """Every so many-th row, on one thread: threads that wait for each other suffer from other work."""
             own = range(worker, len(rows), workers)
-            return [_beside(opened[worker], rows[number], shared if number else 0, _known(given, number)) for number in own]
+            return [(at, _beside(opened[worker], rows[at], shared if at else 0, _known(given, at))) for at in own]
 
-        found = [row for part in pool.map(some, range(workers)) for row in part]
-    return [_told([row[at] for row in found]) for at in range(len(files))]
+        found = sorted((row for part in pool.map(some, range(workers)) for row in part), key=lambda row: row[0])
+    return [_told([row[at] for _, row in found], spoken) for at in range(len(files))]
 
 
 def _known(given: str, number: int) -> fidelity.Rows | None:
@@ -182,12 +188,24 @@ def _opened(api: Any, files: Sequence[Sequence[str]], size: int, workers: int) -
             context.close()
 
 
-def _told(texts: Sequence[fidelity.Positions]) -> dict[str, Any]:
-    """The figures, and the least by which a first choice that differs was preferred."""
+def _told(texts: Sequence[fidelity.Positions], spoken: Sequence[int]) -> dict[str, Any]:
+    """The figures; of the first choices that differ, how many and the most by which they were preferred, and those of answers.
+
+    An answer's first token is predicted at the last of the prompt, so that the row's own last position predicts none of it.
+    """
     leads = np.concatenate([text.lead for text in texts])
     differ = np.sort(leads[leads > 0])
+    written = [text.lead[-1 - count : -1] for text, count in zip(texts, spoken, strict=True) if count]
+    answers = np.concatenate(written) if written else np.zeros(0)
     figures: Mapping[str, Any] = asdict(fidelity.figures(texts))
-    return {"figures": figures, "positions": len(leads), "differ": len(differ), "leads": differ[-_CLOSEST:].tolist()}
+    return {
+        "figures": figures,
+        "positions": len(leads),
+        "differ": len(differ),
+        "leads": differ[-_CLOSEST:].tolist(),
+        "spoken": len(answers),
+        "spoken_differ": int((answers > 0).sum()),
+    }
 
 
 def _model(file: str) -> Any:

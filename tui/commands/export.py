@@ -143,6 +143,7 @@ def _base(noted: Any, model: str, place: Path) -> Any:
 
 def _published(source: "Source", found: "Exported", flags: dict[str, Any], progress: output.Progress) -> "Export":
     """Send the export to Ollama. What stands, stands: a fault here is told, and the export is whole without it."""
+    from data import config
     from export import exporting, ollama
 
     assert found.folder is not None  # noqa: S101  the caller looked
@@ -151,7 +152,13 @@ def _published(source: "Source", found: "Exported", flags: dict[str, Any], progr
     assert file is not None  # noqa: S101  one is chosen
     output.note(f"exported to {found.folder}")
     published = ollama.publish(
-        found.folder / file.name, found.parts, flags["ollama"], lambda step: progress.show(str(step)), replaced=flags["replace"]
+        found.folder / file.name,
+        found.parts,
+        flags["ollama"],
+        lambda step: told(progress, step),
+        host=config.load().ollama.host,
+        replaced=flags["replace"],
+        prompts=found.prompts,
     )
     return exporting.finished(found.folder, found.export, published.name, published.checks, published.kept)
 
