@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from router.route import Candidate, Context, Tuned
+from router.route import Candidate, Context, Experiment, Tuned
 
 if TYPE_CHECKING:
     from router.route import _Draft
@@ -54,7 +54,7 @@ def _adapter(draft: "_Draft") -> Said:
     if "model" in draft.fields or not offered:
         return None
     against = []
-    for tuned in sorted(offered, key=lambda one: one.lower, reverse=True):
+    for tuned in sorted(offered, key=lambda one: (one.champion, one.lower), reverse=True):
         reason = gate(tuned, draft.context.default_model) or _obstacle(draft.context, tuned.model)
         if reason:
             against.append(reason)
@@ -67,19 +67,33 @@ def _adapter(draft: "_Draft") -> Said:
 def _experiment(draft: "_Draft") -> Said:
     domain = draft.fields.get("domain", "")
     trial = next((one for one in draft.context.experiments if one.domain == domain and one.arms), None)
-    if trial is None or draft.sources.get("model", "adapter") != "adapter":
+    source = draft.sources.get("model", "adapter")
+    if trial is None or source not in ("adapter", "continuation"):
         return None
-    if draft.context.last_model and not draft.context.last_arm.startswith(f"{trial.id}:"):
+    drawn = _drawn(draft, trial)
+    if drawn is None:
         return ("experiment", "", f"{trial.id}: the conversation began before it")
-    model, share = assigned(trial.id, trial.arms, draft.context.conversation or draft.query)
-    if draft.context.last_arm:
-        kept = draft.context.last_arm.removeprefix(f"{trial.id}:")
-        model, share = next(((arm, part) for arm, part in trial.arms if arm == kept), (model, share))
+    model, share = drawn
+    if source == "continuation" and draft.fields["model"] != model:
+        return None
     if obstacle := _obstacle(draft.context, model):
         return ("experiment", "", f"{trial.id}: {obstacle}")
     draft.fields.pop("model", None)
     draft.arm, draft.propensity = f"{trial.id}:{model}", share
     return ("experiment", draft.write("experiment", model=model), f"{trial.id} draws {model} with {share:.0%}")
+
+
+def _drawn(draft: "_Draft", trial: Experiment) -> tuple[str, float] | None:
+    """The arm of this conversation, None for one that began before the experiment: what was drawn once stays."""
+    if trial.kept and any(arm == trial.kept[0] for arm, _ in trial.arms):
+        return trial.kept
+    last = draft.context.last_arm
+    mine = last.startswith(f"{trial.id}:")
+    if draft.context.last_model and not mine:
+        return None
+    fresh = assigned(trial.salt or trial.id, trial.arms, draft.context.conversation or draft.query)
+    kept = last.removeprefix(f"{trial.id}:") if mine else ""
+    return next(((arm, part) for arm, part in trial.arms if arm == kept), fresh)
 
 
 def _stability(draft: "_Draft") -> Said:

@@ -57,7 +57,8 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Tuned:
     """A model tuned for a domain, with its stored evaluation: difference in win rate to `base` over `pairs` held-out
-    questions, and that difference's lower 90% bound. pairs is 0 where it was never evaluated."""
+    questions, and that difference's lower 90% bound. pairs is 0 where it was never evaluated; champion: the registry has it in
+    front of the others."""
 
     domain: str
     model: str
@@ -65,15 +66,22 @@ class Tuned:
     pairs: int = 0
     gain: float = 0.0
     lower: float = 0.0
+    champion: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """Models on trial in a domain, each with its share of the conversations; the shares sum to 1."""
+    """Models on trial in a domain, each with its share of the conversations; the shares sum to 1.
+
+    salt: what is hashed with the conversation, the id where it is ""; kept: the model that this conversation has drawn already,
+    with the probability of that draw.
+    """
 
     id: str
     domain: str
     arms: tuple[tuple[str, float], ...]
+    salt: str = ""
+    kept: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

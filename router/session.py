@@ -15,6 +15,7 @@ from data.chat import Message, Usage
 from data.config import Sampling, Settings
 from data.errors import EngineBusy, EngineInterrupted, EngineUnavailable, InputError, PointsmanError
 from data.store import Begun, How, Inference, Status, Store, Turn
+from data.store.ids import new_id
 from router import modes
 from router.attachments import Attachments, Found
 from router.engines import Engines, Resolved
@@ -23,9 +24,12 @@ from router.modes.base import Done, Event, Means, Phase, Started
 from router.recording import Recording
 from router.route import Decision, Stage, decide
 from router.situation import BASE, Pins, Situation
+from router.terms import Terms, joined
 from router.tools import Approve, Toolbox, load, refuse
 from router.tools.base import Surroundings, Tool
 from router.why import Why, explain
+
+_NONE = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +43,34 @@ class _Asked:
     found: Found
     tainted: bool
     fallback: bool
+    terms: Terms
+    told: tuple[str, ...] = ()
 
 
 class Session:
     """Questions and answers over one store and one set of engines.
 
     approve: asked, in the thread that answers, before a tool does anything with side effects; nobody to ask means no.
+    situation: one that several sessions share; mentions: whether `@file` in a question takes a file of this machine in.
+    One session answers one question at a time.
     """
 
-    def __init__(self, settings: Settings, store: Store, engines: Engines, approve: Approve = refuse) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        engines: Engines,
+        approve: Approve = refuse,
+        *,
+        situation: Situation | None = None,
+        mentions: bool = True,
+    ) -> None:
         self.settings = settings
         self.store = store
         self.engines = engines
         self.approve = approve
-        self.situation = Situation(settings, store, engines)
-        self.attachments = Attachments(settings, store, engines)
+        self.situation = situation or Situation(settings, store, engines)
+        self.attachments = Attachments(settings, store, engines, mentions)
         self._granted: set[str] = set()
         self._tools: list[Tool] | None = None
         self._searchable = False
@@ -70,24 +87,28 @@ class Session:
         system: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         fallback: bool = False,
+        terms: Terms = _NONE,
     ) -> Iterator[Event]:
         """Ask, and yield Started, then what the mode yields, then Done.
 
         parent: the turn that the question follows, when it is not the conversation's last; a sibling question comes of
         it. overrides: fields of Sampling, and max_tokens. fallback: where the engine cannot be reached, answer with the
-        base model instead (always so for a model that nobody pinned). Raises PointsmanError; by then the log says so.
+        base model instead (always so for a model that nobody pinned). terms: what a program adds. Raises PointsmanError; by
+        then the log says so.
         """
         if not text.strip():
             raise InputError("the question is empty", "type something, or pipe it in")
         history = self._history(conversation, parent)
         system = self._system(conversation) if system is None else system
         pins = Pins(model or "", mode or "", domain or "")
-        decision, resolved = self._route(text, history, pins, conversation or "")
-        request = self._request(resolved, messages_of(history, system, text), overrides)
+        fresh = "" if conversation or parent else new_id()  # known before it begins, so that an experiment can draw for it
+        told = self.situation.happened()
+        decision, resolved = self._route(text, history, pins, conversation or fresh)
+        request = self._request(resolved, _messages(history, system, text, terms), overrides, terms)
         begun = self.store.log.begin(
-            Message("user", text), conversation=conversation, parent=parent, **_how(resolved, request, decision)
+            Message("user", text), conversation=conversation, parent=parent, fresh=fresh, **_how(resolved, request, decision, terms)
         )
-        yield from self._answer(begun, resolved, request, decision, history, fallback or not model)
+        yield from self._answer(begun, resolved, request, decision, history, fallback or not model, terms, told)
 
     def again(
         self,
@@ -98,19 +119,22 @@ class Session:
         domain: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         fallback: bool = False,
+        system: str | None = None,
+        terms: Terms = _NONE,
     ) -> Iterator[Event]:
         """Answer the user turn `question` once more, as a sibling of the answers it has; events as in `ask`."""
         turn = self.store.log.turn(question)
         if turn.role != "user":
             raise InputError(f"turn {question[-8:]} is not a question", "give the id of a question")
         history = self.store.log.turns(turn.conversation, leaf=turn.id)[:-1]
-        system = self._system(turn.conversation)
+        system = self._system(turn.conversation) if system is None else system
+        told = self.situation.happened()
         decision, resolved = self._route(
             turn.message.content, history, Pins(model or "", mode or "", domain or ""), turn.conversation
         )
-        request = self._request(resolved, messages_of(history, system, turn.message.content), overrides)
-        begun = self.store.log.begin_again(turn.id, **_how(resolved, request, decision))
-        yield from self._answer(begun, resolved, request, decision, history, fallback or not model)
+        request = self._request(resolved, _messages(history, system, turn.message.content, terms), overrides, terms)
+        begun = self.store.log.begin_again(turn.id, **_how(resolved, request, decision, terms))
+        yield from self._answer(begun, resolved, request, decision, history, fallback or not model, terms, told)
 
     def route(self, text: str, *, model: str = "", mode: str = "", domain: str = "") -> Decision:
         """The decision only, for a first question; nothing is logged."""
@@ -181,14 +205,17 @@ class Session:
             decision = replace(decision, stages=(Stage("snapshot", "", snapshot.fault), *decision.stages))
         return decision, self.engines.resolve(decision.model)
 
-    def _request(self, resolved: Resolved, messages: tuple[Message, ...], overrides: Mapping[str, Any] | None) -> Request:
+    def _request(
+        self, resolved: Resolved, messages: tuple[Message, ...], overrides: Mapping[str, Any] | None, terms: Terms
+    ) -> Request:
+        terms.require_possible(resolved)
         given = {key: value for key, value in (overrides or {}).items() if value is not None}
         max_tokens = int(given.pop("max_tokens", self.settings.max_tokens))
         values = self.settings.sampling.model_dump() | given
         if values["seed"] is None:
             values["seed"] = secrets.randbelow(2**32)  # drawn here so that the log can say how to get this answer again
         sampling = Sampling.model_validate(values)
-        return Request(model=resolved.model, messages=messages, sampling=sampling, max_tokens=max_tokens)
+        return terms.applied(Request(model=resolved.model, messages=messages, sampling=sampling, max_tokens=max_tokens))
 
     def _answer(
         self,
@@ -198,16 +225,21 @@ class Session:
         decision: Decision,
         history: Sequence[Turn],
         fallback: bool,
+        terms: Terms,
+        told: tuple[str, ...] = (),
     ) -> Iterator[Event]:
         recording = Recording(self.store, begun.inference)
         status: Status = "error"
         error = ""
+        broke: PointsmanError | None = None
         try:
-            found = self.attachments.read(request.messages[-1].content, begun.conversation)
+            self.situation.drew(decision, begun.conversation)
+            last = request.messages[-1]
+            found = self.attachments.read(last.content, begun.conversation) if last.role == "user" else Found(last)
             request = replace(request, messages=(*request.messages[:-1], found.message))
-            recording.tainted = bool(found.cited)
+            recording.tainted = bool(found.cited) or terms.tainted
             tainted = recording.tainted or any(turn.inference.tainted for turn in history if turn.inference)
-            asked = _Asked(begun, resolved, request, decision, found, tainted, fallback)
+            asked = _Asked(begun, resolved, request, decision, found, tainted, fallback, terms, told)
             for event in self._events(asked):
                 recording.take(event)
                 if not isinstance(event, Done):
@@ -217,10 +249,11 @@ class Session:
             status = "cancelled"
             raise
         except PointsmanError as fault:
-            status, error = ("interrupted" if recording.spoke else "error"), str(fault)
+            status, error, broke = ("interrupted" if recording.spoke else "error"), str(fault), fault
             raise
         finally:
             recording.finish(status, error)
+            self.situation.answered(decision, broke)
         yield Done(recording.usage or Usage(), begun.inference)
 
     def _events(self, asked: _Asked) -> Iterator[Event]:
@@ -247,7 +280,7 @@ class Session:
             propensity=1.0,
         )
         asked = replace(asked, resolved=instead, decision=decision, request=replace(asked.request, model=instead.model))
-        self.store.log.rebind(asked.begun.inference, **_how(instead, asked.request, decision))
+        self.store.log.rebind(asked.begun.inference, **_how(instead, asked.request, decision, asked.terms))
         yield _started(asked)
         yield from self._watched(asked)
 
@@ -287,15 +320,12 @@ def messages_of(history: Sequence[Turn], system: str, text: str) -> tuple[Messag
     Answers that never came are left out, and questions that follow each other are joined: most chat templates refuse two
     messages of one role in a row.
     """
-    messages = [Message("system", system)] if system else []
-    for message in (*(_as_seen(turn) for turn in history), Message("user", text)):
-        if message.role == "assistant" and not message.content:
-            continue
-        if message.role == "user" and messages and messages[-1].role == "user":
-            messages[-1] = Message("user", f"{messages[-1].content}\n\n{message.content}")
-        else:
-            messages.append(message)
-    return tuple(messages)
+    first = [Message("system", system)] if system else []
+    return joined([*first, *(_as_seen(turn) for turn in history), Message("user", text)])
+
+
+def _messages(history: Sequence[Turn], system: str, text: str, terms: Terms) -> tuple[Message, ...]:
+    return messages_of(history, system, text) if terms.before is None else terms.messages(system, text)
 
 
 def _as_seen(turn: Turn) -> Message:
@@ -316,10 +346,11 @@ def _started(asked: _Asked) -> Started:
         decision.domain,
         decision.reasons,
         asked.found.problems,
+        asked.told,
     )
 
 
-def _how(resolved: Resolved, request: Request, decision: Decision) -> How:
+def _how(resolved: Resolved, request: Request, decision: Decision, terms: Terms) -> How:
     """What the log keeps of an answer's circumstances. `config` leaves out what differs each time, so that its hash
     groups answers that were made alike."""
     return {
@@ -333,6 +364,7 @@ def _how(resolved: Resolved, request: Request, decision: Decision) -> How:
             "domain": decision.domain,
             "sampling": request.sampling.model_dump(exclude={"seed"}),
             "max_tokens": request.max_tokens,
+            **terms.config(),
         },
         "decision": decision.to_dict(),
         "seed": request.sampling.seed,

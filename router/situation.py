@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from data import paths
 from data.chat import Message
 from data.config import Settings
-from data.errors import PointsmanError
+from data.errors import EngineInterrupted, ModelError, PointsmanError
 from data.store import Exemplar as Taught
 from data.store import Store, Turn
+from data.store.canary import Crash
 from router import modes
 from router.breaker import Breaker
 from router.engines import EMBEDDED, Engines
-from router.route import Candidate, Context, Snapshot, Tuned
+from router.route import Candidate, Context, Decision, Experiment, Snapshot, Tuned
 
 if TYPE_CHECKING:
     from router.classifier import DomainHead
@@ -110,9 +111,10 @@ class Situation:
         last = answers[-1] if answers else None
         asked = [turn.message.content for turn in history if turn.role == "user"]
         messages = [turn.message for turn in history] + [Message("user", text)]
-        tuned = self._tuned()
+        tuned, trials = self._tuned(), self._trials(conversation)
         default = BASE if self.settings.model in ("", "auto") else self.settings.model
-        references = {default, BASE, *(one.model for one in tuned), *((last.model,) if last else ())}
+        arms = (model for one in trials for model, _ in one.arms)
+        references = {default, BASE, *(one.model for one in tuned), *arms, *((last.model,) if last else ())}
         read = [one.usage for one in answers if one.usage.ttft_s > 0 and one.usage.prompt_tokens > one.usage.cached_tokens]
         return Context(
             pinned_model=pins.model,
@@ -129,11 +131,34 @@ class Situation:
             tools=tools or {},
             candidates=tuple(self._candidate(one, messages) for one in sorted(references)),
             tuned=tuned,
+            experiments=trials,
             history_tokens=int(TOKENS_PER_CHAR * sum(len(message.content) for message in messages)),
             prefill_per_s=(read[-1].prompt_tokens - read[-1].cached_tokens) / read[-1].ttft_s if read else 0.0,
             margin=self.settings.router.margin,
             switch_weight=self.settings.router.switch_weight,
         )
+
+    def drew(self, decision: Decision, conversation: str) -> None:
+        """Keep which arm of an experiment a conversation drew, so that it keeps it."""
+        experiment, _, model = decision.arm.partition(":")
+        if decision.arm and not any(one.experiment == experiment for one in self._store.experiments.drawn(conversation)):
+            self._store.experiments.draw(experiment, conversation, model, decision.propensity)
+
+    def happened(self) -> tuple[str, ...]:
+        """What the guards did and the user was not told yet: a canary that was rolled back, an experiment that ended."""
+        self._store.experiments.watch()
+        return tuple(one.text for one in self._store.registry.notices())
+
+    def answered(self, decision: Decision, fault: PointsmanError | None) -> None:
+        """Let the guards see an answer of an experiment; a model that broke is taken back at once."""
+        experiment, _, model = decision.arm.partition(":")
+        if not experiment:
+            return
+        broke = isinstance(fault, ModelError | EngineInterrupted)
+        try:
+            self._store.experiments.watch(Crash(experiment, model, fault.what) if fault and broke else None)
+        except PointsmanError as unable:  # the answer is in the log, and the next question looks again
+            _log.warning("the guard could not look: %s", unable)
 
     def learn(self) -> None:
         """Refit the heads in the background where enough corrections have come; the golden set decides whether it counts."""
@@ -202,10 +227,19 @@ class Situation:
     def _tuned(self) -> tuple[Tuned, ...]:
         known = {(one.model, one.domain): one for one in self._store.routing.evaluations()}
         found = []
-        for domain, model in self.settings.router.models.items():
+        champions = [(one.domain, one.model) for one in self._store.registry.champions()]
+        others = [one for one in self.settings.router.models.items() if one not in champions]
+        for domain, model in (*champions, *others):
             one = known.get((model, domain))
-            found.append(Tuned(domain, model, one.base, one.pairs, one.gain, one.lower) if one else Tuned(domain, model))
+            tuned = Tuned(domain, model, one.base, one.pairs, one.gain, one.lower) if one else Tuned(domain, model)
+            found.append(replace(tuned, champion=(domain, model) in champions))
         return tuple(found)
+
+    def _trials(self, conversation: str) -> tuple[Experiment, ...]:
+        """The experiments that draw an arm for each conversation, with what this one drew."""
+        running = [one for one in self._store.experiments.running() if one.kind != "paired"]
+        kept = {one.experiment: (one.arm, one.propensity) for one in self._store.experiments.drawn(conversation)} if running else {}
+        return tuple(Experiment(one.id, one.domain, one.arms, one.salt, kept.get(one.id)) for one in running)
 
     def _candidate(self, reference: str, messages: Sequence[Message]) -> Candidate:
         engine, _, model = reference.partition("/")

@@ -27,7 +27,7 @@ def golden(request, home) -> Path:
 
 def golden_revision(file: Path) -> str:
     """The revision that wrote the database, which its backup from before the upgrade names; else its own."""
-    return next((path.name.split(".")[-2] for path in file.parent.glob("*.backup")), "0003")
+    return next((path.name.split(".")[-2] for path in file.parent.glob("*.backup")), "0004")
 
 
 def schema(connection):
@@ -97,9 +97,19 @@ def test_what_later_revisions_added_is_there_or_empty(golden):
             "standard",
             answer.id,
         )
-        (tested,) = store.routing.evaluations()
+        tested = store.routing.evaluations()[0]
         assert (tested.model, tested.pairs, tested.lower) == ("ollama/tuned", 120, 0.0625)
         (kept,) = store.documents.all()
         assert kept.source.name == "points.md"
         (chunk,) = store.documents.chunks(store.documents.ranked("who sets points"))
         assert chunk.piece.heading == "Points"
+        if golden_revision(golden) < "0004":
+            assert (store.registry.versions(), store.experiments.all()) == ([], [])
+            return
+        named = store.registry.aliases("trains")
+        assert {name: one.name for name, one in named.items()} == {"champion": "second", "previous": "first", "canary": "third"}
+        assert store.registry.explain("trains").decision.passed and len(store.registry.history("trains")) == 7
+        (trial,) = store.experiments.running()
+        assert (trial.arms, trial.version) == ((("llamacpp/second", 0.9), ("llamacpp/third", 0.1)), named["canary"].id)
+        assert store.experiments.drawn("01a1f8ff0363752990cecdc1caa40137")[0].arm == "llamacpp/third"
+        assert [one.text for one in store.registry.notices()] == ["something happened"]

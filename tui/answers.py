@@ -55,7 +55,7 @@ class Answer:
         elif isinstance(event, Started):
             if self.started is not None and event.reasons:
                 self.notes.append(event.reasons[-1])  # a second start is the fallback, and its last reason says why
-            self.notes += [problem for problem in event.problems if problem not in self.notes]
+            self.notes += [problem for problem in (*event.notices, *event.problems) if problem not in self.notes]
             self.started = event
         elif (entry := trace.entry(event)) is not None:
             self.trace.take(entry)

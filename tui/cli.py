@@ -54,6 +54,8 @@ VERBS = {
     "data": Verb("tui.commands.data", "Build, import, check and describe datasets."),
     "docs": Verb("tui.commands.docs", "Add documents that questions may be answered from."),
     "models": Verb("tui.commands.models", "List, download, remove or prepare models."),
+    "experiment": Verb("tui.commands.experiment", "Compare two models in a domain, by lot or side by side."),
+    "monitor": Verb("tui.commands.monitor", "Show how the models do, what got worse, and what is asked."),
     "serve": Verb("tui.commands.serve", "Serve the router over HTTP, with OpenAI's and Ollama's APIs."),
     "config": Verb("tui.commands.config", "Show or change settings."),
     "doctor": Verb("tui.commands.doctor", "Check this installation and say how to mend it."),

@@ -4,7 +4,7 @@
         begun = store.log.begin(Message("user", "…"), model="echo/echo", mode="standard", config={})
         store.log.finish(begun.inference, status="complete", text="…")
 
-Not covered: datasets, registry and experiments, which get tables of their own beside these.
+Beside the log: the registry of model versions and the experiments. Not covered: datasets, which are folders.
 """
 
 from types import TracebackType
@@ -16,9 +16,11 @@ from data.store import tables
 from data.store.answering import How
 from data.store.database import Database, open_database
 from data.store.documents import Library
+from data.store.experiments import Experiments
 from data.store.feedback import FeedbackLog
 from data.store.log import Log
 from data.store.recovery import recover
+from data.store.registry import Registry
 from data.store.routing import Routing
 from data.store.rows import (
     Begun,
@@ -42,6 +44,7 @@ __all__ = [
     "Conversation",
     "Evaluation",
     "Exemplar",
+    "Experiments",
     "Feedback",
     "FeedbackKind",
     "FeedbackLog",
@@ -52,6 +55,7 @@ __all__ = [
     "Inference",
     "Library",
     "Log",
+    "Registry",
     "Status",
     "Store",
     "StoreInfo",
@@ -69,6 +73,8 @@ class Store:
         self.feedback = FeedbackLog(database)
         self.routing = Routing(database)
         self.documents = Library(database)
+        self.registry = Registry(database)
+        self.experiments = Experiments(database)
         self._search = Search(database)
 
     def search(self, text: str, *, model: str = "", conversation: str = "", limit: int = 50) -> list[Hit]:

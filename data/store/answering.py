@@ -64,9 +64,9 @@ class Place:
     incognito: bool
 
 
-def new_place(connection: Connection, user: Message, plan: Plan, incognito: bool) -> Place:
+def new_place(connection: Connection, user: Message, plan: Plan, incognito: bool, fresh: str = "") -> Place:
     """A conversation of its own, titled by the first line of the question."""
-    now, key = datetime.now(UTC), new_id()
+    now, key = datetime.now(UTC), fresh or new_id()
     title = one_line(next((line for line in user.content.splitlines() if line.strip()), ""), TITLE)
     connection.execute(
         insert(t.conversation).values(

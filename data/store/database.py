@@ -22,7 +22,7 @@ from data.errors import PointsmanError, StoreError
 from data.store import faults, sqlite_file
 from data.store.tables import dump_json, load_json
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in migrations/versions, as a constant so that opening needs no Alembic."""
 FILE = "pointsman.db"
 INDEXES = ("search_index", "chunk_index")

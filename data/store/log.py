@@ -38,21 +38,23 @@ class Log:
         conversation: str | None = None,
         parent: str | None = None,
         incognito: bool = False,
+        fresh: str = "",
         **how: Unpack[How],
     ) -> Begun:
         """Commit the question and its pending answer before the model runs.
 
         A new conversation where neither `conversation` nor `parent` is given. The question follows `parent` (an answer),
         or else the branch in use; parent "" puts it at the root, beside the first question. incognito keeps a new
-        conversation out of search and training; for one that leaves no trace, open a store in memory. Raises InputError
-        where `parent` is a question.
+        conversation out of search and training; for one that leaves no trace, open a store in memory. fresh: the id
+        of a new conversation (`data.store.ids.new_id`), where it has to be known before. Raises InputError where `parent` is a
+        question.
         """
         plan = Plan(**how)
         with self._database.write() as connection:
             if conversation or parent:
                 place = answering.existing_place(connection, conversation, parent)
             else:
-                place = answering.new_place(connection, user, plan, incognito)
+                place = answering.new_place(connection, user, plan, incognito, fresh)
             return answering.ask(connection, user, place, plan)
 
     def begin_again(self, question: str, **how: Unpack[How]) -> Begun:

@@ -17,7 +17,7 @@ from data.store.tables import conversation, feedback, inference, inference_paylo
 
 _SHORTEST = 4  # hex digits of an abbreviated id
 _newer = feedback.alias("newer")
-_current = and_(~feedback.c.withdrawn, ~select(_newer.c.id).where(_newer.c.supersedes_id == feedback.c.id).exists())
+CURRENT = and_(~feedback.c.withdrawn, ~select(_newer.c.id).where(_newer.c.supersedes_id == feedback.c.id).exists())
 _tree: Select[Any] = (
     select(
         conversation.c.active_leaf_id,
@@ -95,7 +95,7 @@ class Tree:
         """These turns in this order, each with its answer's circumstances and its current feedback."""
         said = defaultdict(list)
         query = _said.join(inference, inference.c.id == feedback.c.inference_id).join(turn, turn.c.id == inference.c.turn_id)
-        for row in connection.execute(query.where(turn.c.conversation_id == self.id, _current).order_by(feedback.c.id)):
+        for row in connection.execute(query.where(turn.c.conversation_id == self.id, CURRENT).order_by(feedback.c.id)):
             said[row.inference_id].append(feedback_of(row))
         return [self._turn(key, said) for key in ids]
 
@@ -149,7 +149,7 @@ def inferences(connection: Connection, where: ColumnElement[bool]) -> list[rows.
 
 def feedback_by(connection: Connection, where: ColumnElement[bool], current: bool) -> list[rows.Feedback]:
     """Feedback rows, oldest first; `current` leaves out what was superseded or withdrawn."""
-    query = _said.where(where, _current) if current else _said.where(where)
+    query = _said.where(where, CURRENT) if current else _said.where(where)
     return [feedback_of(row) for row in connection.execute(query.order_by(feedback.c.id))]
 
 

@@ -8,12 +8,13 @@ import click
 
 from data.errors import PointsmanError
 from tui import output
+from tui.commands import _registry
 
 if TYPE_CHECKING:
     from router.engines import Engines, Resolved
     from router.engines.base import ModelInfo
 
-HELP = """List, download, remove or prepare models.
+HELP = """List, download, remove or prepare models, and say which tuned one answers.
 
 A model is named ENGINE/NAME; the name alone is enough where it is unambiguous. A path of a GGUF file is a model too, and so is what
 `pointsman export` made: EXPORT is its merged model, BASE+EXPORT the base with its adapter attached, which many exports can share.
@@ -23,6 +24,8 @@ A model is named ENGINE/NAME; the name alone is enough where it is unambiguous. 
   pointsman models pull llama3.2:1b            from Ollama's library
   pointsman ask -m ./my-model.gguf "..."
   pointsman ask -m smollm2-135m+triage "..."   the base with the adapter of the export triage
+  pointsman models promote triage              let it answer the questions of its domain, if its gates let it
+  pointsman models rollback triage             the one before it answers that domain again
 """
 
 HIDDEN = ("echo",)
@@ -119,6 +122,10 @@ def prepare(name: str | None, as_json: bool) -> None:
         return
     for one in made:
         output.line(f"{one.name}: {one.form} runs; {one.why}")
+
+
+for _verb in _registry.COMMANDS:
+    command.add_command(_verb)
 
 
 def survey(engines: "Engines") -> "tuple[list[ModelInfo], list[dict[str, str]]]":

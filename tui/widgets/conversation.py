@@ -233,7 +233,7 @@ class Conversation(Blocks):
         if running.answer.inference:  # a second beginning: the router fell back to another model
             self.notify(started.reasons[-1] if started.reasons else f"{started.model} answers", severity="warning", markup=False)
         else:
-            for problem in started.problems:
+            for problem in (*started.notices, *started.problems):
                 self.notify(one_line(problem, 300), severity="warning", markup=False)
         if running.question is not None:
             running.question.confirm(started.question)
