@@ -32,7 +32,7 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=1)
     options = arguments.parse_args()
     chance, began = np.random.default_rng(options.seed), time.process_time()
-    rows = [*pairs(options.runs, chance), *canaries(options.runs, chance), *thumbs(max(options.runs // 20, 1), chance)]
+    rows = [*pairs(options.runs, chance), *canaries(options.runs, chance), *thumbs(max(options.runs // 100, 20), chance)]
     print(harness.table(rows, list(rows[0])))
     print(f"{time.process_time() - began:.0f} s of processor time")
     harness.write("statistics", {"runs": options.runs, "rows": rows})
@@ -68,7 +68,7 @@ def canaries(runs: int, chance: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def thumbs(runs: int, chance: np.random.Generator) -> list[dict[str, Any]]:
-    """Two arms drawn by lot, each answer rated; looked at after every tenth, which keeps this short."""
+    """Two arms drawn by lot, each answer rated; looked at after every twentieth, which keeps this short."""
     rows = []
     for first, second in ((0.6, 0.6), (0.9, 0.9), (0.6, 0.7), (0.7, 0.8), (0.6, 0.8)):
         stops = [_arms(first, second, chance) for _ in range(runs)]
@@ -80,7 +80,7 @@ def _arms(first: float, second: float, chance: np.random.Generator) -> int:
     arm = chance.random(RATED) < 0.5
     liked = chance.random(RATED) < np.where(arm, second, first)
     a, n_a, b, n_b = (np.cumsum(one).tolist() for one in (~arm & liked, ~arm, arm & liked, arm))
-    for seen in range(9, RATED, 10):
+    for seen in range(19, RATED, 20):
         if statistics.two_arms(a[seen], n_a[seen], b[seen], n_b[seen]) >= statistics.SIGNIFICANT:
             return seen + 1
     return 0

@@ -185,7 +185,7 @@ def recipe_of(seed: int, file: Path | None) -> Any:
         seed=seed,
         data=DataTable(train=("log",)),
         stages=(
-            StageTable(kind="sft", epochs=4, batch=8, learning_rate=4e-4, rehearse=2.0),
+            StageTable(kind="sft", epochs=4, batch=8, learning_rate=4e-4, rehearse=4.0),
             StageTable(kind="kto", epochs=1, batch=8, learning_rate=2e-5),
             StageTable(kind="dpo", epochs=3, batch=8, learning_rate=1e-4),
         ),

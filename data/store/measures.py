@@ -24,16 +24,15 @@ from data.store.database import Database
 _ENDED = frozenset({"complete", "error", "interrupted", "cancelled"})
 _NO_CALLS = (None, "", "[]", "null")
 _HEAD = 200  # characters of an answer that a refusal shows in
-_REFUSAL = re.compile(
-    r"""\W*
-    (?: (?:i'?m\ |i\ am\ )? (?:very\ |so\ |really\ )? sorry\b [^.!?\n]{0,40}? [,.;:!]?\ * (?:but\ )?
-      | i\ apologi[sz]e\b [^.!?\n]{0,40}? [,.;:!]?\ * (?:but\ )?
-      | unfortunately,?\ *
-      | as\ an?\ (?:ai|language\ model|assistant)[^,.\n]{0,40},\ * )*
-    (?: i\ (?:really\ )? (?:can'?t|cannot|can\ not|won'?t|will\ not|must\ not|am\ not\ able\ to|am\ unable\ to)
-      | i'?m\ (?:not\ able\ to|unable\ to|not\ allowed\ to|not\ comfortable)
-      | i\ (?:have\ to\ |must\ )? (?:decline|refuse) )\b""",
-    re.IGNORECASE | re.VERBOSE,
+_APOLOGY = 80  # characters between an apology and what cannot be done
+_OPENING = re.compile(
+    r"\W*(?:(?:i'?m |i am )?(?:very |so |really )?sorry|i apologi[sz]e|unfortunately|as an? (?:ai|language model|assistant))\b",
+    re.IGNORECASE,
+)
+_UNABLE = re.compile(
+    r"\b(?:i (?:really )?(?:can'?t|cannot|can not|won'?t|will not|must not|am not able to|am unable to)"
+    r"|i'?m (?:not able to|unable to|not allowed to|not comfortable)|i (?:have to |must )?(?:decline|refuse))\b",
+    re.IGNORECASE,
 )
 
 
@@ -125,10 +124,10 @@ def answers(database: Database, since: datetime, until: datetime) -> list[Measur
         compared = _compared(connection, first)
         valid = _valid_json(connection, inside)
     newest: dict[str, str] = {}
-    for row in rows:
-        if row.turn_id > newest.get(row.question, ""):
-            newest[row.question] = row.turn_id
-    return [_measured(row, newest, said, compared, valid) for row in rows if row.status in _ENDED]
+    for _, turn, question, *_ in rows:
+        if turn > newest.get(question, ""):
+            newest[question] = turn
+    return [_measured(row, newest, said, compared, valid) for row in rows if row[3] in _ENDED]
 
 
 def versions(database: Database) -> dict[str, Known]:
@@ -165,7 +164,7 @@ def figures(rows: Iterable[Measured]) -> Figures:
         json_invalid=sum(not one.valid_json for one in asked),
         ttft_p50_s=percentile(ttft, 0.5),
         ttft_p95_s=percentile(ttft, 0.95),
-        tokens_per_s=percentile(sorted(speed(one) for one in whole if speed(one) > 0), 0.5),
+        tokens_per_s=percentile(sorted(rate for one in whole if (rate := speed(one)) > 0), 0.5),
         tokens=percentile(sorted(float(one.tokens) for one in whole if one.tokens), 0.5),
     )
 
@@ -183,7 +182,12 @@ def percentile(ordered: Sequence[float], share: float) -> float | None:
 
 def refuses(text: str) -> bool:
     """Whether an answer begins as refusals do: "I'm sorry, but I can't …", "As an AI, I cannot …". A guess, for English alone."""
-    return _REFUSAL.match(text[:_HEAD].replace("\u2019", "'").lstrip()) is not None
+    head = text[:_HEAD].replace("\u2019", "'")
+    opening = _OPENING.match(head)
+    if opening:
+        return _UNABLE.search(head, opening.end(), opening.end() + _APOLOGY) is not None
+    start = next((place for place, character in enumerate(head) if character.isalnum()), len(head))
+    return _UNABLE.match(head, start) is not None
 
 
 def _id_at(moment: datetime) -> str:
@@ -223,28 +227,29 @@ def _measured(
     compared: set[str],
     valid: dict[str, bool],
 ) -> Measured:
-    thumb, stars = said.get(row.id, (0, 0))
-    complete = row.status == "complete"
-    words = row.head.strip()
+    # taken apart at once: reading a row's columns by name takes half as long as all the rest
+    key, turn, question, status, model, domain, tokens, ttft_s, total_s, finish, truncated, head, calls = row
+    thumb, stars = said.get(key, (0, 0))
+    complete, words = status == "complete", head.strip()
     return Measured(
-        row.id,
-        row.question or "",
-        int(row.id[:12], 16) // 86_400_000,
-        row.model,
-        row.domain,
-        row.status in ("error", "interrupted"),
-        row.status == "interrupted",
-        row.status == "cancelled",
-        bool(row.truncated) or row.finish == "length",
-        row.turn_id < newest[row.question] and row.id not in compared,
-        complete and not words and row.calls in _NO_CALLS,
+        key,
+        question or "",
+        int(key[:12], 16) // 86_400_000,
+        model,
+        domain,
+        status in ("error", "interrupted"),
+        status == "interrupted",
+        status == "cancelled",
+        bool(truncated) or finish == "length",
+        turn < newest[question] and key not in compared,
+        complete and not words and calls in _NO_CALLS,
         complete and bool(words) and refuses(words),
         thumb,
         stars,
-        valid.get(row.id),
-        row.ttft_s,
-        row.total_s,
-        row.completion_tokens,
+        valid.get(key),
+        ttft_s,
+        total_s,
+        tokens,
     )
 
 
