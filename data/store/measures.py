@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Text, cast, func, select
+from sqlalchemy import Connection, Text, cast, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from data.store import reading
@@ -221,7 +221,7 @@ def _rows(inside: ColumnElement[bool]) -> Any:
 
 
 def _measured(
-    row: Row[Any],
+    row: Sequence[Any],
     newest: dict[str, str],
     said: dict[str, tuple[int, int]],
     compared: set[str],
