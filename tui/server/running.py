@@ -17,6 +17,8 @@ from tui.server.desk import Desk
 from tui.server.gate import HEAD_BYTES
 from tui.server.protocol import protocol
 
+BACKLOG = 128
+"""Connections that wait to be taken at most."""
 TOKEN_CHARS = 16
 """Of a token at least, where others than this machine may ask."""
 CONNECTIONS = 1000
@@ -47,7 +49,7 @@ def token_of(settings: ServerSettings, file: Path | None = None) -> str:
 
 
 def listen(settings: ServerSettings) -> socket.socket:
-    """A bound socket; raises InputError where the address cannot be had."""
+    """A socket that listens: who connects before the server runs waits. Raises InputError where the address cannot be had."""
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, _, _, address = found[0]
@@ -57,6 +59,7 @@ def listen(settings: ServerSettings) -> socket.socket:
         raise InputError(f"cannot listen on {settings.host}: {error.strerror}", "see server.host") from error
     try:
         bound.bind(address)
+        bound.listen(BACKLOG)
     except OSError as error:
         bound.close()
         raise InputError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}", "try: --port 0") from error
