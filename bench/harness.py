@@ -44,8 +44,12 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 
 def write(name: str, payload: Mapping[str, Any]) -> Path:
-    """Write bench/results/<name>.json: the payload with the command, the time (UTC) and the machine; returns its path."""
-    command = " ".join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]])
+    """Write bench/results/<name>.json: the payload with the command, the time (UTC) and the machine; returns its path.
+
+    Files that the command names are kept by their names alone.
+    """
+    given = [Path(one).name if os.path.isabs(one) else one for one in sys.argv[1:]]
+    command = " ".join(["python", os.path.relpath(sys.argv[0], ROOT), *given])
     head = {"benchmark": name, "command": command, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": machine()}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
