@@ -5,9 +5,10 @@
 Each way runs in a process of its own, whose resident memory is read from /proc. Ours: the embedded base with the adapters attached,
 by file. Beside it the same adapters merged into models of the base's form, swapped and all at once with llama-cpp-python, and on
 the Ollama server that OLLAMA_HOST or POINTSMAN_TEST_OLLAMA names. Adapters are those of the runs given, the rest random of rank 16
-on all linear layers, of a real adapter's size. The bound is base + count * (adapter file + its KV cache), once for caches of the
-whole context that an adapter may use and once for what was allocated. A switch is the first token with another adapter than
-before, less the first token with the same one again, both with a warm cache.
+on all linear layers, all in the form in which an export is served (Q8_0, rank filled up to 32; --exact: in F32, as trained). The
+bound is base + count * (adapter file + its KV cache), once for caches of the whole context that an adapter may use and once for
+what was allocated. A switch is the first token with another adapter than before, less the first token with the same one again,
+both with a warm cache.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -46,6 +47,7 @@ def main() -> None:
     arguments.add_argument("--tokens", type=int, default=64, help="tokens of an answer")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--threads", type=int, default=0)
+    arguments.add_argument("--exact", action="store_true", help="adapters in F32")
     arguments.add_argument("--skip-peers", action="store_true")
     arguments.add_argument("--child", help=argparse.SUPPRESS)
     arguments.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -62,7 +64,7 @@ def report(options: argparse.Namespace, folder: Path) -> None:
     """Make the adapters and merged models, run each way, print the tables and write the results."""
     base = _base()
     real = [run.name for run in options.run][: options.count]
-    make_adapters(folder, base, options.run, options.count)
+    make_adapters(folder, base, options.run, options.count, "F32" if options.exact else "Q8_0")
     form = make_merged(folder, base, 1 if options.skip_peers else options.count)
     ways = ["memory", "answers", "decode"]
     if not options.skip_peers:
@@ -252,7 +254,7 @@ def run_child(way: str, options: argparse.Namespace, folder: Path) -> dict[str, 
     return dict(json.loads((folder / f"{way}.json").read_text()))
 
 
-def make_adapters(folder: Path, base: Path, runs: list[Path], count: int) -> None:
+def make_adapters(folder: Path, base: Path, runs: list[Path], count: int, form: Literal["F32", "Q8_0"]) -> None:
     """adapter-N.gguf: those of the runs first, then seeded random ones."""
     from export import adapter, families
     from router.engines._llamacpp import header
@@ -260,27 +262,32 @@ def make_adapters(folder: Path, base: Path, runs: list[Path], count: int) -> Non
     for number in range(count):
         target = folder / f"adapter-{number}.gguf"
         if number < len(runs):
-            adapter.write(runs[number] / "adapter", families.of_gguf(header.check(base)), target)
+            adapter.write(runs[number] / "adapter", families.of_gguf(header.check(base)), target, form=form)
         else:
-            random_adapter(target, base, number)
+            random_adapter(target, base, number, form)
 
 
-def random_adapter(target: Path, base: Path, seed: int, strength: float = 0.02) -> None:
-    """An adapter of rank 16 for every linear layer, in F32, as training of all layers makes them."""
+def random_adapter(target: Path, base: Path, seed: int, form: str, strength: float = 0.02) -> None:
+    """An adapter of rank 16 for every linear layer, as training of all layers makes them and `export.adapter` writes them."""
     import gguf
     import numpy as np
 
+    kind = gguf.GGMLQuantizationType[form]
+    rank = 32 if form == "Q8_0" else RANK  # filled up with zeros
     random = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(target, "llama")
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", 2.0 * RANK)
+    writer.add_float32("adapter.lora.alpha", 2.0 * rank)
     for tensor in gguf.GGUFReader(base).tensors:
         if not tensor.name.startswith("blk.") or len(tensor.shape) != 2:
             continue
         columns, rows = (int(size) for size in tensor.shape)
-        writer.add_tensor(f"{tensor.name}.lora_a", (random.normal(size=(RANK, columns)) / columns**0.5).astype(np.float32))
-        writer.add_tensor(f"{tensor.name}.lora_b", (strength * random.normal(size=(rows, RANK))).astype(np.float32))
+        a = np.pad(random.normal(size=(RANK, columns)) / columns**0.5, ((0, rank - RANK), (0, 0)))
+        b = np.pad(strength * random.normal(size=(rows, RANK)), ((0, 0), (0, rank - RANK)))
+        for half, values in (("a", a), ("b", b)):
+            held = gguf.quants.quantize(values.astype(np.float32), kind)
+            writer.add_tensor(f"{tensor.name}.lora_{half}", held, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

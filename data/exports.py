@@ -1,6 +1,6 @@
 """Exported models on this machine: a folder each, whose export.json says what is in it, what it was made of, and what was proven.
 
-    <data>/exports/<name>/   model-<form>.gguf  adapter.gguf  Modelfile  export.json
+    <data>/exports/<name>/   model-<form>.gguf  adapter.gguf  adapter-Q8_0.gguf  Modelfile  export.json
 `export` writes these folders, the llama.cpp engine offers their models, the registry names them. A folder may come from elsewhere,
 so what is read is checked: a file that export.json names lies in the folder itself. Not covered: making one (`export.exporting`).
 """
@@ -41,7 +41,7 @@ class BaseNote(_Part):
 
 
 class File(_Part):
-    """A file of the folder. form: a model's number format; fallbacks: "tensor: wanted -> used" where rows do not suit it."""
+    """A file of the folder. form: its number format; fallbacks: "tensor: wanted -> used" where rows do not suit it."""
 
     name: str
     kind: Literal["model", "adapter", "modelfile", "other"]
@@ -97,8 +97,8 @@ class Export(_Part):
 
     @property
     def adapter(self) -> File | None:
-        """The adapter's GGUF file."""
-        return next((file for file in self.files if file.kind == "adapter"), None)
+        """The adapter's GGUF file that is served: in Q8_0 where there is one, which is the faster."""
+        return min((file for file in self.files if file.kind == "adapter"), key=lambda file: file.form != "Q8_0", default=None)
 
 
 def folder() -> Path:

@@ -5,18 +5,19 @@
 
 The runtime adds alpha / rank(B) * B A x, with one alpha for the whole file: it is the one that suits most modules, and what another
 module's scale differs by (rsLoRA, alpha_pattern, rank_pattern) is multiplied into its B. Rows of q and k are reordered as the
-base's are, in B alone. Numbers are written in F32, as trained: F16 halves the file at the same speed (SmolLM2-135M, rank 16: 19.6
-and 9.8 MB) and costs a KL of 1e-9 with a trained adapter, up to 5e-6 with random ones. Source of names and keys: llama.cpp's
-convert_lora_to_gguf.py, whose output tests compare; of the scale: get_scale in llama-adapter.h. Not covered: Ollama from 0.34.1
-on, which takes no adapters.
+base's are, in B alone. Numbers are written in F32, as trained, or for serving in Q8_0, which is smaller and faster: llama.cpp
+multiplies a rank that is no multiple of its block (32) number by number, so that the rank is filled up with zeros, and alpha grows
+with it. F16 halves the file too, and is slower than both. Source of names and keys: llama.cpp's convert_lora_to_gguf.py, whose
+output tests compare; of the scale: get_scale in llama-adapter.h. Not covered: Ollama from 0.34.1 on, which takes no adapters.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,16 @@ from export.files import need_space, whole_file
 from export.safetensors import Safetensors
 
 if TYPE_CHECKING:
+    from gguf import GGMLQuantizationType
+
     from export.families import Family
 
-Form = Literal["F32", "F16"]
+Form = Literal["F32", "Q8_0"]
 
 _SAME = 1e-7  # scales that differ by less are one: float32, in which the runtime computes them, knows 6e-8
 _HEADER_BYTES = 1 << 20
+_BLOCK = 32  # numbers of a row that Q8_0 rounds together
+_Q8_MOST = 127 * 65504  # 127 steps of the largest float16
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +99,12 @@ def write(folder: Path, family: "Family", target: Path, *, name: str = "", form:
     another shape, and for numbers too large for the form; InputError where `target` cannot be written.
     """
     from gguf import GGML_QUANT_VERSION, GGUF_DEFAULT_ALIGNMENT, GGUFWriter
+    from gguf.quants import quant_shape_to_byte_shape, quantize
 
-    adapter = look(folder)
+    adapter = _filled(look(folder)) if form == "Q8_0" else look(folder)
     placed = _placed(adapter, family)
-    kind = np.dtype(np.float16 if form == "F16" else np.float32)
-    size = sum((pair.inputs + pair.outputs) * pair.rank * kind.itemsize + 2 * GGUF_DEFAULT_ALIGNMENT for pair, _ in placed.values())
+    kinds = {tensor: [_kind(columns, form) for columns in (pair.inputs, pair.rank)] for tensor, (pair, _) in placed.items()}
+    size = sum((pair.inputs + pair.outputs) * pair.rank * 4 + 2 * GGUF_DEFAULT_ALIGNMENT for pair, _ in placed.values())
     need_space(target.parent, size + _HEADER_BYTES)
     numbers = weights.opened(folder)
     with whole_file(target) as temporary, closing(GGUFWriter(temporary, family.architecture)) as writer:
@@ -109,15 +115,31 @@ def write(folder: Path, family: "Family", target: Path, *, name: str = "", form:
         writer.add_float32("adapter.lora.alpha", adapter.runtime_alpha)
         writer.add_quantization_version(GGML_QUANT_VERSION)
         for tensor, (pair, _) in placed.items():
-            for half, shape in (("a", (pair.rank, pair.inputs)), ("b", (pair.outputs, pair.rank))):
-                writer.add_tensor_info(f"{tensor}.lora_{half}", shape, kind, shape[0] * shape[1] * kind.itemsize)
+            shapes = (pair.rank, pair.inputs), (pair.outputs, pair.rank)
+            for half, shape, kind in zip("ab", shapes, kinds[tensor], strict=True):
+                held = quant_shape_to_byte_shape(shape, kind) if kind == kind.Q8_0 else shape
+                as_held = np.dtype(np.uint8 if kind == kind.Q8_0 else np.float32)
+                writer.add_tensor_info(f"{tensor}.lora_{half}", held, as_held, math.prod(held) * as_held.itemsize, kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        for pair, heads in placed.values():
-            for values in _halves(adapter, pair, heads, numbers):
-                writer.write_tensor_data(_as(values, kind, pair, numbers))
+        for tensor, (pair, heads) in placed.items():
+            for values, kind in zip(_halves(adapter, pair, heads, numbers), kinds[tensor], strict=True):
+                if kind == kind.Q8_0 and np.abs(values).max(initial=0) > _Q8_MOST:
+                    raise ModelInvalid(f"{numbers.path}: the weights of {pair.module} are too large for Q8_0", "train it again")
+                writer.write_tensor_data(quantize(values, kind))
     return target
+
+
+def _filled(adapter: PeftAdapter) -> PeftAdapter:
+    """The adapter with every rank a multiple of the block; `_halves` fills its numbers up."""
+    return replace(adapter, pairs=tuple(replace(pair, rank=-(-pair.rank // _BLOCK) * _BLOCK) for pair in adapter.pairs))
+
+
+def _kind(columns: int, form: Form) -> "GGMLQuantizationType":
+    from gguf import GGMLQuantizationType
+
+    return GGMLQuantizationType.Q8_0 if form == "Q8_0" and columns % _BLOCK == 0 else GGMLQuantizationType.F32
 
 
 def _placed(adapter: PeftAdapter, family: "Family") -> dict[str, tuple[Pair, int]]:
@@ -138,20 +160,18 @@ def _placed(adapter: PeftAdapter, family: "Family") -> dict[str, tuple[Pair, int
 
 
 def _halves(adapter: PeftAdapter, pair: Pair, heads: int, numbers: Safetensors) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A as it is, and B with the scale worked in and its rows as llama.cpp has them."""
+    """A as it is, and B with the scale worked in and its rows as llama.cpp has them; both filled up with zeros to the pair's rank.
+
+    Raises ModelInvalid where a scale makes B too large for float32.
+    """
     from export.families import reordered
 
     a, b = numbers[pair.a], numbers[pair.b]
     factor = adapter.factor(pair)
     if factor != 1.0:
-        with np.errstate(over="ignore"):  # found out in `_as`
+        with np.errstate(over="ignore"):  # found out in the next line but one
             b = (b * np.float64(factor)).astype(np.float32)
-    return a, reordered(b, heads)
-
-
-def _as(values: NDArray[np.float32], kind: np.dtype[Any], pair: Pair, numbers: Safetensors) -> NDArray[Any]:
-    with np.errstate(over="ignore"):  # found out in the next line
-        found = np.ascontiguousarray(values, dtype=kind)
-    if not np.isfinite(found).all():
-        raise ModelInvalid(f"{numbers.path}: the weights of {pair.module} are too large for {kind}", "train the adapter again")
-    return found
+        if not np.isfinite(b).all():
+            raise ModelInvalid(f"{numbers.path}: the weights of {pair.module} are too large for float32", "train the adapter again")
+    more = pair.rank - a.shape[0]
+    return np.pad(a, ((0, more), (0, 0))), np.pad(reordered(b, heads), ((0, 0), (0, more)))

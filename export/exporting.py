@@ -1,6 +1,6 @@
 """A finished run made into what llama.cpp and Ollama load, and proven to say what the trained model says, or refused.
 
-    export(source, forms, ...)    model-<form>.gguf  adapter.gguf  Modelfile  export.json  in one folder
+    export(source, forms, ...)    model-<form>.gguf  adapter.gguf  adapter-Q8_0.gguf  Modelfile  export.json  in one folder
 
 Everything is made under a hidden name beside the folder's own and renamed once every check has passed: what stands under an
 export's name is complete and verified. Remains of an export that was killed are removed by the next of the same name; two of one
@@ -158,12 +158,12 @@ def _described(source: Source, made: Made, folder: Path, *, adapter_modelfile: b
             raise InputError(
                 "the base of the adapter was not made, so that no Modelfile can name it", "leave --adapter-modelfile out"
             )
-        described.write_for_adapter(folder, told, made.adapter, base)
+        described.write_for_adapter(folder, told, made.adapters["F32"], base)
     return told
 
 
 def _export(source: Source, made: Made, folder: Path) -> Export:
-    listed = [described_file(made.adapter, "adapter", "F32")]
+    listed = [described_file(file, "adapter", form) for form, file in made.adapters.items()]
     for form, file in made.forms.items():
         one = described_file(file, "model", form)
         fallbacks = tuple(f"{each.tensor}: {each.wanted} -> {each.used}" for each in made.fallbacks.get(form, ()))

@@ -157,13 +157,16 @@ def test_tensors_are_those_of_llama_cpps_own_converter_byte_for_byte(bases: Any,
         assert [mine.fields[key].contents() for key in keys] == [theirs.fields[key].contents() for key in keys]
 
 
-def test_f16_halves_the_file_and_is_near(bases: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["plain", *tiny_adapters.SCALED])
+def test_q8_fills_the_ranks_up_and_is_near(bases: Any, tmp_path: Path, kind: str) -> None:
     checkpoint, base, known = bases("llama")
-    folder = tiny_adapters.adapter(tmp_path / "adapter", checkpoint)
-    whole, half = (adapter.write(folder, known, tmp_path / f"{form}.gguf", form=form) for form in ("F32", "F16"))
-    assert {tensor.tensor_type.name for tensor in gguf.GGUFReader(half).tensors} == {"F16"}
-    assert header.check(half).size_bytes < 0.6 * header.check(whole).size_bytes
-    assert distance(torch_logits(checkpoint, folder), llama_logits(base, half))[0] < 1e-4
+    folder = tiny_adapters.adapter(tmp_path / "adapter", checkpoint, kind)
+    quick = adapter.write(folder, known, tmp_path / "quick.gguf", form="Q8_0")
+    read = gguf.GGUFReader(quick)
+    assert {tensor.tensor_type.name for tensor in read.tensors} == {"Q8_0"}
+    assert {int(tensor.shape[0]) for tensor in read.tensors if tensor.name.endswith("lora_b")} == {32}
+    far = distance(torch_logits(checkpoint, folder), llama_logits(base))[0]
+    assert distance(torch_logits(checkpoint, folder), llama_logits(base, quick))[0] < 0.02 * far + 1e-9
 
 
 def test_an_adapter_of_zeros_is_written_with_a_note(bases: Any, tmp_path: Path) -> None:
@@ -452,18 +455,19 @@ def test_one_alpha_suits_most_modules_and_the_rest_is_in_b(tmp_path: Path) -> No
 
 
 def test_numbers_too_large_are_refused_and_the_old_file_stays(tmp_path: Path) -> None:
-    folder, target = written(tmp_path / "big", changed(A=ONE * np.float32(7e4))), tmp_path / "adapter.gguf"
+    target = tmp_path / "adapter.gguf"
     target.write_bytes(b"old")
-    with pytest.raises(ModelInvalid, match="too large for float16"):
-        adapter.write(folder, HAND, target, form="F16")
-    assert target.read_bytes() == b"old"
-    adapter.write(folder, HAND, target)
     pattern = {"q_proj": 1e9, "o_proj": 1.0, "k_proj": 1.0}
     more = {name: one for part in ("o", "k") for name, one in pair(f"model.layers.0.self_attn.{part}_proj").items()}
     folder = written(tmp_path / "huge", changed(B=ONE.T * np.float32(3e38)) | more, alpha_pattern=pattern)
     with pytest.raises(ModelInvalid, match="too large for float32"):
         adapter.write(folder, HAND, target)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter.gguf", "big", "huge"]
+    assert target.read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter.gguf", "huge"]
+    folder = written(tmp_path / "large", changed(A=ONE * np.float32(1e7)))
+    with pytest.raises(ModelInvalid, match="too large for Q8_0"):
+        adapter.write(folder, HAND, target, form="Q8_0")
+    assert target.read_bytes() == b"old"
 
 
 def test_no_space_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

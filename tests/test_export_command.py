@@ -34,7 +34,7 @@ def test_a_run_is_exported_by_the_beginning_of_its_name(run: Path) -> None:
     assert value["passed"] is True
     assert value["chosen"] == "F16"
     assert Path(value["folder"]) == exports.folder() / run.name
-    assert {one["name"] for one in value["files"]} == {"model-F16.gguf", "adapter.gguf", "Modelfile"}
+    assert {one["name"] for one in value["files"]} == {"model-F16.gguf", "adapter.gguf", "adapter-Q8_0.gguf", "Modelfile"}
     logits = value["verify"]["logits of model-F16.gguf"]
     assert logits["passed"] is True
     assert logits["value"] < logits["limit"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,10 +24,11 @@ from packs import pack  # noqa: E402
 from data import exports  # noqa: E402
 from data.errors import InputError, ModelInvalid  # noqa: E402
 from data.exports import Check, Export  # noqa: E402
-from export import choose, exporting, files, modelfile  # noqa: E402
+from export import adapter, choose, exporting, files, modelfile  # noqa: E402
 from export._exporting import course  # noqa: E402
 from export.choose import Limits  # noqa: E402
 from export.exporting import Exported, Step  # noqa: E402
+from export.families import Family  # noqa: E402
 from router.engines._llamacpp import header  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT asks for it
@@ -80,7 +82,7 @@ def test_an_export_is_whole_and_says_what_was_proven(made: Made) -> None:
     export = exports.read(made.folder)
     assert export == made.found.export
     assert {one.name for one in made.folder.iterdir()} == {
-        "adapter.gguf", "model-F16.gguf", "model-Q8_0.gguf", "Modelfile", "export.json"
+        "adapter.gguf", "adapter-Q8_0.gguf", "model-F16.gguf", "model-Q8_0.gguf", "Modelfile", "export.json"
     }  # fmt: skip
     for file in export.files:
         path = made.folder / file.name
@@ -202,8 +204,33 @@ def test_auto_drops_refused_forms_and_keeps_what_is_good_enough(run: Path, tmp_p
 def test_the_adapter_alone_is_held_against_the_trained_model(run: Path, tmp_path: Path) -> None:
     found = exporting.export(source(run), (), tmp_path / "out", adapter_only=True)
     assert found.folder is not None
-    assert {one.name for one in found.folder.iterdir()} == {"adapter.gguf", "export.json"}
+    assert {one.name for one in found.folder.iterdir()} == {"adapter.gguf", "adapter-Q8_0.gguf", "export.json"}
     assert header.check(found.folder / "adapter.gguf").is_adapter
+    served = found.export.adapter
+    assert served is not None
+    assert (served.name, served.form) == ("adapter-Q8_0.gguf", "Q8_0")
+
+
+def test_an_adapter_that_q8_changes_too_much_is_served_as_trained(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = adapter.write
+
+    def rounded(folder: Path, family: Family, target: Path, *, name: str = "", form: adapter.Form = "F32") -> Path:
+        if form == "F32":
+            return real(folder, family, target, name=name)
+        other = Path(shutil.copytree(folder, tmp_path / "other"))
+        config = json.loads((other / "adapter_config.json").read_text())
+        (other / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 16 * config["lora_alpha"]}))
+        return real(other, family, target, name=name, form=form)
+
+    monkeypatch.setattr(adapter, "write", rounded)
+    found = exporting.export(source(run), (), tmp_path / "out", adapter_only=True)
+    assert found.folder is not None
+    assert {one.name for one in found.folder.iterdir()} == {"adapter.gguf", "export.json"}
+    assert found.export.adapter is not None
+    assert found.export.adapter.form == "F32"
+    assert any("the adapter is served in F32" in note for note in found.notes)
     checks = {one.name: one for one in found.export.checks}
     assert checks["logits"].passed
     assert checks["first choices"].passed

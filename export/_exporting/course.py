@@ -33,14 +33,17 @@ MATRIX_ROWS, MATRIX_TOKENS, TIMED_ROWS, ANSWERS = 256, 8192, 6, 4
 LEAST_ANSWER = 64  # tokens within which an answer must end, at least
 SHARES = {"F16": 1.0, "Q8_0": 0.54, "Q6_K": 0.45, "Q5_K_M": 0.4, "Q4_K_M": 0.4, "Q4_0": 0.32, "IQ4_NL": 0.32}
 """Of the size in F16, about; more than it is, because rows that do not suit a form take a larger one."""
-ADAPTER, WORK = "adapter.gguf", ".work"
+ADAPTER, SERVED_ADAPTER, WORK = "adapter.gguf", "adapter-Q8_0.gguf", ".work"
 
 
 @dataclass
 class Made:
-    """What has come of the export so far. forms: file by form, F16 among them until it is dropped; spelled: what F16 reads."""
+    """What has come of the export so far.
 
-    adapter: Path
+    adapters, forms: file by form, F16 among the latter until it is dropped; spelled: what F16 reads.
+    """
+
+    adapters: dict[str, Path]
     forms: dict[str, Path] = field(default_factory=dict)
     fallbacks: dict[str, tuple[Fallback, ...]] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
@@ -60,14 +63,14 @@ class Course:
         self._source, self._forms, self._folder, self._tell = source, tuple(forms), folder, tell
         self._work = folder / WORK
         self._family = _family(source)
-        self.made = Made(folder / ADAPTER)
+        self.made = Made({"F32": folder / ADAPTER})
 
     def adapter(self) -> None:
         """The adapter's GGUF file. Raises as `export.adapter` does."""
         self._say("writing the adapter as GGUF")
         found = adapter.look(self._source.adapter)
         self.made.notes += [*found.repairs, *found.notes]
-        adapter.write(self._source.adapter, self._family, self.made.adapter, name=self._source.name)
+        adapter.write(self._source.adapter, self._family, self.made.adapters["F32"], name=self._source.name)
 
     def model(self) -> None:
         """The merged model in F16, and the trained model to hold it against."""
@@ -97,7 +100,7 @@ class Course:
         self._say("comparing the model in F16 with the trained model")
         made.checks += numerics.as_trained(model, None, rows, logits, model.name)
         self._say("comparing the adapter on its base with the merged model")
-        made.checks.append(numerics.as_merged(model, self._base(), made.adapter, rows))
+        made.checks.append(numerics.as_merged(model, self._base(), made.adapters["F32"], rows))
         self._served(rows, logits)
         shutil.rmtree(logits)
 
@@ -117,7 +120,8 @@ class Course:
             return
         logits = numerics.given(reference, rows, self._work / "logits", self._tell)
         self._say("comparing the adapter on its base with the trained model")
-        made.checks += numerics.as_trained(self._base(), made.adapter, rows, logits, made.adapter.name)
+        exact = made.adapters["F32"]
+        made.checks += numerics.as_trained(self._base(), exact, rows, logits, exact.name)
         self._served(rows, logits)
 
     def quantised(self) -> None:
@@ -167,22 +171,32 @@ class Course:
         self.made.checks.append(Check(name="answers end", of=file.name, passed=share == 1, value=share, limit=1.0, note=note))
 
     def _served(self, rows: Rows, logits: Path) -> None:
-        """What the adapter says on the base as it is served, which rounds what goes into its quantised weights."""
-        if self._source.base_gguf is None:
+        """The adapter as it is served: in Q8_0 where that says what the trained model says, and on the base as that is served."""
+        source, made = self._source, self.made
+        if source.base_gguf is None:
             return
-        (found,) = computing.compare([(self._source.base_gguf, self.made.adapter)], rows.some().ids, rows.shared, logits)
-        self.made.figures["adapter"] = {
-            "bytes": self.made.adapter.stat().st_size,
-            "kl_mean": round(found.figures.kl_mean, 6),
-            "kl_p99": round(found.figures.kl_p99, 5),
-            "top1": round(found.figures.agreement, 4),
-        }
+        quick = adapter.write(source.adapter, self._family, self._folder / SERVED_ADAPTER, name=source.name, form="Q8_0")
+        checks = numerics.as_trained(self._base(), quick, rows, logits, quick.name)
+        if any(one.passed is False for one in checks):
+            made.notes.append(f"the adapter is served in F32: in Q8_0 it is {checks[0].value:.1e} nats from the trained model")
+            quick.unlink()
+        else:
+            made.checks += checks
+            made.adapters["Q8_0"] = quick
+        for form, file in made.adapters.items():
+            (found,) = computing.compare([(source.base_gguf, file)], rows.some().ids, rows.shared, logits)
+            made.figures[f"adapter {form}"] = {
+                "bytes": file.stat().st_size,
+                "kl_mean": round(found.figures.kl_mean, 6),
+                "kl_p99": round(found.figures.kl_p99, 5),
+                "top1": round(found.figures.agreement, 4),
+            }
 
     def _joined(self, target: Path) -> Path | None:
         base = self._source.base_gguf
         assert base is not None  # noqa: S101  the caller looked
         self._say("joining adapter and base")
-        join.join(base, self.made.adapter, target, tell=self._say)
+        join.join(base, self.made.adapters["F32"], target, tell=self._say)
         return None
 
     def _merged(self, target: Path) -> Path:
