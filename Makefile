@@ -37,7 +37,7 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@for script in bench/[a-z]*.py; do \
 		case $$script in \
-			*/harness.py|*/export_chain.py|*/attacks.py|*/pii_corpus.py|*/train_mode_head.py) continue ;; \
+			*/harness.py|*/export_chain.py|*/attacks.py|*/pii_corpus.py|*/serve_clients.py|*/train_mode_head.py) continue ;; \
 			*/router_accuracy.py|*/route_latency.py|*/modes.py|*/bfcl.py|*/injections.py|*/train_cpu.py|*/train_quality.py) \
 				[ -n "$$POINTSMAN_DATASETS" ] || { echo "$$script needs POINTSMAN_DATASETS: left out"; continue; } ;; \
 		esac; \

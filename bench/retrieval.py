@@ -77,7 +77,7 @@ ASKED = (
     Asked("Which exception is thrown for a prompt longer than the window?", "data/errors.py", "ContextOverflow"),
     Asked("How are escape sequences in model output defused?", "data/sanitise.py", "become visible symbols"),
     Asked("Are bidirectional override characters dangerous here?", "data/sanitise.py", "UAX #9"),
-    Asked("What is the default sampling temperature?", "data/config.py", "0 is greedy"),
+    Asked("What is the default sampling temperature?", "data/settings.py", "0 is greedy"),
     Asked("What does the environment variable for a nested option look like?", "data/config.py", "POINTSMAN_<TABLE>__<KEY>"),
     Asked("How is a file written so that a crash leaves no half of it?", "data/paths.py", "renamed over it"),
     Asked("Which directory holds settings.toml?", "data/paths.py", "def config_dir"),

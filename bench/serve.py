@@ -1,19 +1,19 @@
 """`pointsman serve` under load: many streaming clients at once on the embedded model, some of which leave in the middle.
 
-    python bench/serve.py [--clients 32] [--seconds 120] [--leavers 4] [--peer 16]
+    python bench/serve.py [--clients 32] [--seconds 120] [--leavers 4] [--alone 12] [--busy 2] [--peer 16]
 
-A real server process. Each client asks, again and again, for a word that only it knows, held to it by a JSON schema with that
-word as its constant in a conversation of its own that grows turn by turn; an answer with another client's word is cross-talk.
-Leavers disconnect after a random time, from the queue, the prompt or the stream; the log says when their answers had stopped
-(an upper bound: the stop and its commit). Beside it the `openai` client's stream of the same kind of answers, one client.
-Demanded: no error but 503, no cross-talk, resident memory after the first quarter within 10 %, leavers stopped within 0.2 s.
+A real server process. Each client's conversations carry a word that only it knows: an answer with another client's word is
+cross-talk, and so is a first answer that differs from the one that the same question gets alone. Leavers disconnect after a
+random time, from the queue, the prompt or the stream; the server's own counts say how soon the engine was free of their answers,
+and how soon all work for them had ended, the log's commit included. Then, one at a time and beside processes that keep every core
+busy, clients leave while a prompt of about 2,000 tokens is read; the server's processor time says when it stopped costing and what
+it had cost. Memory is resident memory after the first quarter of the time. Beside it the `openai` client's stream of the same kind
+of answers, one client.
 """
 
 import argparse
 import asyncio
-import json
 import os
-import random
 import re
 import signal
 import statistics
@@ -21,9 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,26 +33,12 @@ import openai
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench import harness
+from bench.serve_clients import Left, Tally, bound, crowd, differing, leave_alone, question
 from data.store import open_store
 
-MODEL = "llamacpp/smollm2-135m"
-PATH = "/v1/chat/completions"
-TURNS = 6  # of a conversation, before a new one begins
 STOP_S = 0.2
-FLAT = 1.10
-
-
-@dataclass
-class Tally:
-    """What the clients met."""
-
-    answers: int = 0
-    statuses: Counter[int] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
-    crossed: list[str] = field(default_factory=list)
-    first_s: list[float] = field(default_factory=list)
-    left_at: dict[str, float] = field(default_factory=dict)
-    memory_mb: list[float] = field(default_factory=list)
+MOST_GROWTH = 1.05  # of memory: mean of the last third by that of the first
+MOST_SLOPE = 0.05  # of memory: the line's rise over the time looked at, as a share of the mean
 
 
 def main() -> None:
@@ -61,26 +47,29 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--leavers", type=int, default=4, help="clients that leave in the middle, beside the others")
+    parser.add_argument("--alone", type=int, default=12, help="clients that leave one at a time, while a long prompt is read")
+    parser.add_argument("--words", type=int, default=1400, help="of that prompt")
+    parser.add_argument("--busy", type=int, default=os.cpu_count() or 2, help="processes that never rest meanwhile")
+    parser.add_argument("--compared", type=int, default=16, help="clients whose first answer is asked for again, alone")
     parser.add_argument("--peer", type=int, default=16, help="answers of the openai client's stream")
     parser.add_argument("--tokens", type=int, default=48, help="tokens of an answer at most")
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
-        process, url = started(home)
-        try:
-            tally = Tally()
-            asyncio.run(load(url, process.pid, wanted, tally))
+        with server(home) as (process, url):
+            tally = asyncio.run(crowd(url, process.pid, wanted.clients, wanted.leavers, wanted.seconds, wanted.tokens))
+            stops = {name: histogram(url, f"pointsman_{name}_seconds") for name in ("release", "stop")}
+            differ = asyncio.run(differing(url, tally, wanted.compared))
+            alone = leave_alone(url, process.pid, wanted.alone, wanted.words, wanted.busy)
             peer = one_by_one(url, wanted.peer, wanted.tokens)
-            served = stop_histogram(url)
-        finally:
-            began = time.perf_counter()
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-            ended_s = time.perf_counter() - began
-        stops = stop_times(home, tally.left_at)
-    report(wanted, tally, stops, peer, served, ended_s)
+            end = ending(process)
+        logged = stop_times(home, tally.left_at)
+    report(
+        wanted, tally, judged(tally, stops, differ, alone), alone, {"left_within_s": stops, "openai": peer, "end_s": end}, logged
+    )
 
 
-def started(home: str) -> tuple[subprocess.Popen[str], str]:
+@contextmanager
+def server(home: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The server process and its address."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
     process = subprocess.Popen(
@@ -90,96 +79,58 @@ def started(home: str) -> tuple[subprocess.Popen[str], str]:
         env=environment | {"POINTSMAN_HOME": home, "POINTSMAN_OFFLINE": "1", "OLLAMA_HOST": "http://127.0.0.1:9"},
         cwd=harness.ROOT,
     )
-    assert process.stderr
-    for line in process.stderr:
-        if found := re.search(r"serving on (\S+)", line):
-            return process, found[1]
-    raise SystemExit("the server did not start")
-
-
-async def load(url: str, pid: int, wanted: argparse.Namespace, tally: Tally) -> None:
-    """All clients at once for the time that was asked for, after one answer to warm up."""
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
-        await one_answer(client, [question("warm")], "warm", wanted.tokens, Tally())
-        end = time.monotonic() + wanted.seconds
-        names = [f"{random.Random(number).getrandbits(32):08x}" for number in range(wanted.clients + wanted.leavers)]
-        stayers = [stays(client, name, end, wanted.tokens, tally) for name in names[: wanted.clients]]
-        leavers = [leaves(url, name, end, tally) for name in names[wanted.clients :]]
-        await asyncio.gather(*stayers, *leavers, watch(pid, end, tally))
-
-
-async def stays(client: httpx.AsyncClient, name: str, end: float, tokens: int, tally: Tally) -> None:
-    """A client that listens to the end, turn after turn."""
-    said: list[dict[str, str]] = []
-    while time.monotonic() < end:
-        said = said[: 2 * TURNS - 2] if len(said) < 2 * TURNS else []
-        text = await one_answer(client, [*said, question(name)], name, tokens, tally)
-        if text is None:
-            await asyncio.sleep(1)
-            continue
-        said += [question(name), {"role": "assistant", "content": text}]
-
-
-async def one_answer(
-    client: httpx.AsyncClient, messages: Sequence[dict[str, str]], name: str, tokens: int, tally: Tally
-) -> str | None:
-    """One streamed answer, checked for whose it is; None where there was none."""
-    began = time.perf_counter()
-    text, first = "", 0.0
     try:
-        async with client.stream("POST", PATH, json=asked(messages, name, tokens)) as answer:
-            tally.statuses[answer.status_code] += 1
-            if answer.status_code != 200:
-                return None
-            async for line in answer.aiter_lines():
-                if not line.startswith("data: {"):
-                    continue
-                value = json.loads(line[6:])
-                if "error" in value:
-                    tally.errors[str(value["error"]["message"])[:80]] += 1
-                    return None
-                text += value["choices"][0]["delta"].get("content") or ""
-                first = first or time.perf_counter() - began
-    except httpx.HTTPError as error:
-        tally.errors[type(error).__name__] += 1
-        return None
-    tally.answers += 1
-    tally.first_s.append(first)
-    if text != json.dumps({"word": name}):
-        tally.crossed.append(f"{name} got {text[:80]}")
-    return text
+        assert process.stderr
+        found = next((found[1] for line in process.stderr if (found := re.search(r"serving on (\S+)", line))), "")
+        if not found:
+            raise SystemExit("the server did not start")
+        yield process, found
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
 
 
-async def leaves(url: str, name: str, end: float, tally: Tally) -> None:
-    """A client that disconnects, a random while after its answer was begun."""
-    draw = random.Random(name)
-    while time.monotonic() < end:
-        async with httpx.AsyncClient(base_url=url, timeout=300) as client:
-            words = " ".join(draw.choice(("signal", "points", "track", "train")) for _ in range(draw.choice((5, 400))))
-            body = {"model": MODEL, "messages": [question(f"{name} {words}")], "stream": True, "max_tokens": 400}
-            key, left = "", 0.0
-            try:
-                async with asyncio.timeout(draw.uniform(0.05, 4.0)), client.stream("POST", PATH, json=body) as answer:
-                    try:
-                        key = json.loads(answer.headers.get("x-pointsman-decision", "{}")).get("inference", "")
-                        async for _ in answer.aiter_lines():
-                            pass
-                    finally:
-                        left = time.time()  # the connection is closed next
-            except TimeoutError:
-                tally.left_at[key] = left
-            except httpx.HTTPError as error:
-                tally.errors[type(error).__name__] += 1
-        await asyncio.sleep(draw.uniform(0, 0.5))
+def ending(process: subprocess.Popen[str]) -> float:
+    """Seconds from SIGTERM to the end."""
+    began = time.perf_counter()
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    return round(time.perf_counter() - began, 2)
 
 
-async def watch(pid: int, end: float, tally: Tally) -> None:
-    """Resident memory of the server, twice a second."""
-    while time.monotonic() < end:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-        tally.memory_mb.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
-        await asyncio.sleep(0.5)
+def judged(tally: Tally, stops: dict[str, dict[str, int]], differ: tuple[int, int], alone: Sequence[Left]) -> list[dict[str, Any]]:
+    """One row a claim."""
+
+    def row(claim: str, measured: float | str, limit: float | str, met: bool) -> dict[str, Any]:
+        return {"claim": claim, "measured": measured, "limit": limit, "met": met}
+
+    failed = sum(tally.errors.values()) + sum(number for code, number in tally.statuses.items() if code not in (200, 503))
+    growth, rise, _ = memory(tally.memory_mb)
+    soon, left = stops["release"].get("0.2", 0), stops["release"].get("+Inf", 0)
+    busy = max((one.busy_s for one in alone), default=0.0)
+    cost = max((one.cpu_s for one in alone), default=0.0)
+    return [
+        row("errors other than 503", failed, 0, not failed and tally.answers > 0),
+        row("answers with another client's word", len(tally.crossed), 0, not tally.crossed),
+        row("first answers unlike those given alone", f"{differ[0]} of {differ[1]}", 0, not differ[0] and differ[1] > 0),
+        row("memory, last third by first", growth, MOST_GROWTH, 0 < growth <= MOST_GROWTH),
+        row("memory, rise of the line by the mean", rise, MOST_SLOPE, rise <= MOST_SLOPE),
+        row(f"left under load, engine free within {STOP_S} s", f"{soon} of {left}", "all", soon == left > 0),
+        row("left while a prompt is read, s to the last use of a core", busy, STOP_S, bool(alone) and busy <= STOP_S),
+        row("left while a prompt is read, s of processor time", cost, STOP_S, bool(alone) and cost <= STOP_S),
+    ]
+
+
+def memory(found_mb: Sequence[float]) -> tuple[float, float, float]:
+    """After the first quarter: last third by first, the rise of the fitted line by the mean, and its slope in MB a minute."""
+    settled = found_mb[len(found_mb) // 4 :]
+    third = len(settled) // 3
+    if not third:
+        return 0.0, 0.0, 0.0
+    growth = statistics.fmean(settled[-third:]) / statistics.fmean(settled[:third])
+    slope = statistics.linear_regression(range(len(settled)), settled).slope  # MB for each half second
+    return growth, slope * len(settled) / statistics.fmean(settled), slope * 120
 
 
 def one_by_one(url: str, count: int, tokens: int) -> dict[str, float]:
@@ -188,9 +139,8 @@ def one_by_one(url: str, count: int, tokens: int) -> dict[str, float]:
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
         for number in range(count):
             name = f"{number:08x}"
-            began = time.perf_counter()
-            seen = 0.0
-            for chunk in client.chat.completions.create(**asked([question(name)], name, tokens)):
+            began, seen = time.perf_counter(), 0.0
+            for chunk in client.chat.completions.create(**bound([question(name)], name, tokens)):
                 if chunk.choices and chunk.choices[0].delta.content:
                     seen = seen or time.perf_counter() - began
             first.append(seen)
@@ -198,14 +148,14 @@ def one_by_one(url: str, count: int, tokens: int) -> dict[str, float]:
     return {"answers": count, "first_s": round(statistics.median(first), 4), "total_s": round(statistics.median(total), 4)}
 
 
-def stop_histogram(url: str) -> dict[str, int]:
-    """The server's own count of how soon it stopped, by upper bound in seconds."""
+def histogram(url: str, name: str) -> dict[str, int]:
+    """One of the server's own histograms: how many, by upper bound in seconds."""
     text = httpx.get(f"{url}/metrics", timeout=30).text
-    return {bound: int(count) for bound, count in re.findall(r'pointsman_stop_seconds_bucket\{le="([^"]+)"\} (\d+)', text)}
+    return {limit: int(count) for limit, count in re.findall(name + r'_bucket\{le="([^"]+)"\} (\d+)', text)}
 
 
 def stop_times(home: str, left_at: dict[str, float]) -> list[float]:
-    """Seconds from each disconnect to the commit that says the answer was cancelled."""
+    """Seconds from each disconnect, of a stream that had begun, to the commit that says the answer was cancelled."""
     os.environ["POINTSMAN_HOME"] = home
     found = []
     with open_store() as store:
@@ -217,54 +167,36 @@ def stop_times(home: str, left_at: dict[str, float]) -> list[float]:
 
 
 def report(
-    wanted: argparse.Namespace, tally: Tally, stops: list[float], peer: dict[str, float], served: dict[str, int], ended_s: float
+    wanted: argparse.Namespace,
+    tally: Tally,
+    claims: list[dict[str, Any]],
+    alone: Sequence[Left],
+    details: dict[str, Any],
+    logged: Sequence[float],
 ) -> None:
-    """The table, the verdict and the file."""
-    settled = tally.memory_mb[len(tally.memory_mb) // 4 :] or [0.0]
-    growth = max(settled) / settled[0] if settled[0] else 0.0
-    total = served.get("+Inf", 0)
-    row: dict[str, Any] = {
+    """The tables and the file."""
+    figures = {
         "answers": tally.answers,
         "answers/s": tally.answers / wanted.seconds,
         "503": tally.statuses[503],
-        "errors": sum(tally.errors.values()) + sum(n for code, n in tally.statuses.items() if code not in (200, 503)),
-        "cross-talk": len(tally.crossed),
         "first piece p50 s": percentile(tally.first_s, 0.5),
         "first piece p99 s": percentile(tally.first_s, 0.99),
         "memory MB": max(tally.memory_mb, default=0.0),
-        "growth": growth,
-        "left": total,
-        "stop p50 s": percentile(stops, 0.5),
-        "stop p99 s": percentile(stops, 0.99),
-        "stop max s": max(stops, default=0.0),
-        "end s": ended_s,
+        "memory slope MB/min": memory(tally.memory_mb)[2],
+        "left under load": len(tally.left_at),
+        "commit after leaving p50 s": percentile(logged, 0.5),
+        "commit after leaving max s": max(logged, default=0.0),
+        "left in a prompt p50 s": percentile([one.busy_s for one in alone], 0.5),
+        "left in a prompt cpu p50 s": percentile([one.cpu_s for one in alone], 0.5),
+        "left in a prompt, least cpu before s": min((one.before_s for one in alone), default=0.0),
+        "openai alone, first piece s": details["openai"]["first_s"],
+        "end s": details["end_s"],
     }
-    print(harness.table([{"": name, "value": value} for name, value in row.items()], ("", "value")))
-    passed = {
-        "no error but 503": row["errors"] == 0,
-        "no cross-talk": not tally.crossed,
-        "memory flat": growth <= FLAT,
-        "stopped within 0.2 s": served.get("0.2", 0) == total and total > 0,
-    }
-    print("\n".join(f"{'passed' if value else 'FAILED'}: {name}" for name, value in passed.items()))
-    details = {"crossed": tally.crossed[:10], "kinds": tally.errors, "stop_buckets": served, "stops_logged": len(stops)}
-    print(
-        harness.write(
-            "serve", {"clients": wanted.clients, "seconds": wanted.seconds, **row, **details, "openai": peer, "passed": passed}
-        )
-    )
-
-
-def question(name: str) -> dict[str, str]:
-    """The user's words."""
-    return {"role": "user", "content": f"The word is {name}. Say the word."}
-
-
-def asked(messages: Sequence[dict[str, str]], name: str, tokens: int) -> dict[str, Any]:
-    """A request for an answer that can only be this client's."""
-    schema = {"type": "object", "properties": {"word": {"const": name}}, "required": ["word"], "additionalProperties": False}
-    form = {"type": "json_schema", "json_schema": {"name": "word", "schema": schema}}
-    return {"model": MODEL, "messages": list(messages), "stream": True, "max_tokens": tokens, "response_format": form}
+    print(harness.table(claims, ["claim", "measured", "limit", "met"]))
+    print(harness.table([{"": name, "value": value} for name, value in figures.items()], ("", "value")))
+    run = {"clients": wanted.clients, "seconds": wanted.seconds, "leavers": wanted.leavers, "busy": wanted.busy}
+    more = {"crossed": tally.crossed[:10], "kinds": tally.errors, "alone": [asdict(one) for one in alone], **details}
+    print(harness.write("serve", {**run, "claims": claims, **figures, **more}))
 
 
 def percentile(values: Sequence[float], share: float) -> float:

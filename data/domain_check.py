@@ -15,6 +15,7 @@ from data._checks.cases import cases
 from data._checks.description import described
 from data._checks.examples import examples
 from data._checks.pack import Pack, Problem
+from data._checks.pairs import pairs
 from data._checks.readme import Counts, readme
 from data._checks.schema import agrees, schema
 from data.domains import FILL_KEY, Description, Domain
@@ -57,6 +58,7 @@ def _all(pack: Pack, description: Description, shape: Any, extra: Sequence[Check
     read_examples = examples(pack, description, whole)
     read_cases = cases(pack, description, whole, base.names)
     _glossary(pack)
+    pairs(pack, description)
     labels = tuple(label.name for label in description.labels)
     signs = (one.label for one in base.indicators)
     readme(pack, Counts.of((one for _, one in read_examples), read_cases, signs, labels))

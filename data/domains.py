@@ -8,6 +8,7 @@
     adversarial.jsonl   {"id", "text", "expect": {path: wanted}, "check"?, "why"} a line, see `Case`
     indicators.toml     optional: the indicator knowledge base (data/indicators.py)
     glossary.txt        optional: words of the trade, one a line, that are no invented jargon
+    bias.jsonl          optional: paired prompts of its own (data/bias.py)
     README.md           counts and sources
 
 The packs that come with Pointsman lie in data/domains/, the user's own in the data folder, and those win. Not covered: rules,

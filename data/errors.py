@@ -12,6 +12,7 @@
     │   └── StoreReadOnly        the folder or file may not be written
     ├── RulesError               a file of routing rules is wrong, or one of its tests fails
     ├── ToolError                a tool cannot do what it was called for; told to the model, not to the user
+    ├── Cancelled                nobody waits for the answer any more: no fault of an engine, nothing to fall back for
     ├── ModelError
     │   ├── ModelMissing         no engine knows a model of that name
     │   └── ModelInvalid         the model file is damaged or of an unsupported kind
@@ -87,6 +88,10 @@ class RulesError(PointsmanError):
 
 class ToolError(PointsmanError):
     """A tool cannot do what it was called for. The agent tells the model, which may try otherwise."""
+
+
+class Cancelled(PointsmanError):
+    """Nobody waits for the answer any more."""
 
 
 class ModelError(PointsmanError):

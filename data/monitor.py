@@ -11,7 +11,7 @@ at the same days. Answers count as independent, which those of one conversation 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from data import statistics
@@ -111,7 +111,7 @@ def look(database: Database, *, days: int = DAYS, domain: str = "", now: datetim
             groups[one.model, one.domain][one.id >= border].append(one)
     order = sorted((key for key in groups if groups[key][1]), key=lambda key: (-len(groups[key][1]), key))
     rows = [Row(*key, known.get(key[0]), measures.figures(groups[key][1]), measures.figures(groups[key][0])) for key in order]
-    asked = [test for key in order for test in _tests(*key, *groups[key])]
+    asked = [one for key in order for one in _compared(*key, *groups[key])]
     return Look(
         since,
         until,
@@ -123,19 +123,6 @@ def look(database: Database, *, days: int = DAYS, domain: str = "", now: datetim
         _drift([one for one in read if one.id < border], [one for one in read if one.id >= border]),
         (*CANNOT_KNOW, *_gaps(rows)),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Test:
-    model: str
-    domain: str
-    what: str
-    before: float
-    now: float
-    answers_before: int
-    answers: int
-    e_value: float
-    words: str
 
 
 _Share = tuple[str, str, Callable[[Measured], bool], Callable[[Measured], bool]]
@@ -151,8 +138,8 @@ _SHARES: tuple[_Share, ...] = (
 """Name, words, whether an answer is a case of it, and whether it could have been."""
 
 
-def _tests(model: str, domain: str, before: Sequence[Measured], now: Sequence[Measured]) -> list[_Test]:
-    """Every question that both spans have answers to."""
+def _compared(model: str, domain: str, before: Sequence[Measured], now: Sequence[Measured]) -> list[Alarm]:
+    """Every question that both spans have answers to, as the alarm that it may become."""
     found = []
     for what, words, case, could in _SHARES:
         old, new = ([case(one) for one in rows if could(one)] for rows in (before, now))
@@ -160,12 +147,12 @@ def _tests(model: str, domain: str, before: Sequence[Measured], now: Sequence[Me
             e_value = statistics.two_arms(sum(old), len(old), sum(new), len(new))
             shares = sum(old) / len(old), sum(new) / len(new)
             said = f"{words} rose from {shares[0]:.1%} to {shares[1]:.1%}"
-            found.append(_Test(model, domain, what, *shares, len(old), len(new), e_value, said))
+            found.append(_alarm(model, domain, what, shares, (len(old), len(new)), e_value, said))
     found += _means(model, domain, "ttft_s", [one.ttft_s for one in _whole(before)], [one.ttft_s for one in _whole(now)])
     return found + _means(model, domain, "tokens", [one.tokens for one in _whole(before)], [one.tokens for one in _whole(now)])
 
 
-def _means(model: str, domain: str, what: str, before: Sequence[float], now: Sequence[float]) -> list[_Test]:
+def _means(model: str, domain: str, what: str, before: Sequence[float], now: Sequence[float]) -> list[Alarm]:
     """Whether the time to the first token rose, or the length changed; both by their logarithms, without what is not positive."""
     old, new = ([math.log(value) for value in values if value > 0] for values in (before, now))
     if not old or not new:
@@ -177,18 +164,22 @@ def _means(model: str, domain: str, what: str, before: Sequence[float], now: Seq
         said = f"time to first token rose from {means[0]:.2f} s to {means[1]:.2f} s"
     else:
         said = f"answers {'rose' if means[1] > means[0] else 'fell'} from {means[0]:.0f} to {means[1]:.0f} tokens"
-    return [_Test(model, domain, what, *means, len(old), len(new), e_value, said)]
+    return [_alarm(model, domain, what, means, (len(old), len(new)), e_value, said)]
 
 
-def _raised(tests: Sequence[_Test]) -> Iterable[Alarm]:
-    chosen = statistics.discoveries([one.e_value for one in tests])
-    limit = statistics.SIGNIFICANT * len(tests) / max(len(chosen), 1)
-    for one in (tests[place] for place in chosen):
-        where = f"{one_line(one.model, 60)} in {one_line(one.domain, 40) or 'no domain'}"
-        over = f"over {one.answers:,} answers ({one.answers_before:,} before)"
-        line = f"{where}: {one.words} {over}, e-value {_shown(one.e_value)}"
-        values = one.before, one.now, one.answers_before, one.answers, one.e_value
-        yield Alarm(one.model, one.domain, one.what, *values, limit, line)
+def _alarm(
+    model: str, domain: str, what: str, values: tuple[float, float], answers: tuple[int, int], e_value: float, said: str
+) -> Alarm:
+    """Values and numbers of answers before and now, as an alarm whose limit is not known yet."""
+    where = f"{one_line(model, 60)} in {one_line(domain, 40) or 'no domain'}"
+    over = f"over {answers[1]:,} answers ({answers[0]:,} before)"
+    return Alarm(model, domain, what, *values, *answers, e_value, math.inf, f"{where}: {said} {over}, e-value {_shown(e_value)}")
+
+
+def _raised(asked: Sequence[Alarm]) -> Iterable[Alarm]:
+    chosen = statistics.discoveries([one.e_value for one in asked])
+    limit = statistics.SIGNIFICANT * len(asked) / max(len(chosen), 1)
+    return (replace(asked[place], limit=limit) for place in chosen)
 
 
 def _shown(e_value: float) -> str:

@@ -15,12 +15,16 @@ from data.errors import InputError
 SIGNIFICANT = 20.0
 """The e-value from which one believes: false in one of twenty cases at most."""
 PAIRS_IN_SIGHT = 1000
+MARGIN = 0.1
+"""How much worse still counts as not worse: about the least that tens of pairs can prove."""
 DRIFTED = 0.2
 """The population stability index from which a mix is taken to have changed (Siddiqi 2006, "Credit Risk Scorecards")."""
 _PAIRED = 2.0
 """Both parameters of the Beta prior of the win rate: rates far from one half are held less likely."""
 _GUARD = (1.0, 3.0)
 """Beta prior of a bad rate above the baseline: a little worse is likelier than hopeless."""
+_STAKES = (0.25, 0.5, 0.75, 0.95)
+"""Shares of the largest stake that are betted on, in equal parts."""
 _RISES = (0.05, 0.1, 0.2, 0.4)
 """Differences between two arms that are betted on, in equal shares."""
 _LEVELS = 500
@@ -53,6 +57,31 @@ def more_pairs(wins: int, losses: int, threshold: float = SIGNIFICANT) -> int | 
         if _paired(wins + rate * more, losses + (1 - rate) * more) >= threshold:
             return more
         more += max(1, more // 20)
+    return None
+
+
+def not_worse(wins: int, losses: int, ties: int, margin: float = MARGIN) -> float:
+    """The e-value that a challenger's share of wins is not below its share of losses by `margin` or more; ties count here.
+
+    Wins count 1, losses -1 and ties 0; on a mean above -margin one bets a share of what one has, over and over, in several sizes
+    (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting"). 39 ties prove it at a margin of a
+    tenth. Raises InputError for impossible counts.
+    """
+    _require(min(wins, losses, ties) >= 0 and 0.0 < margin < 1.0, f"{wins} wins, {losses} losses and {ties} ties")
+    return _not_worse(wins, losses, ties, margin)
+
+
+def more_not_worse(wins: int, losses: int, ties: int, margin: float = MARGIN, threshold: float = SIGNIFICANT) -> int | None:
+    """About how many more pairs prove it, if they come out as those so far (ties where there are none); 0 where it is proven, None
+    where that is not in sight. Raises InputError as `not_worse`."""
+    if not_worse(wins, losses, ties, margin) >= threshold:
+        return 0
+    count = wins + losses + ties
+    shares = (wins / count, losses / count, ties / count) if count else (0.0, 0.0, 1.0)
+    for more in range(1, PAIRS_IN_SIGHT + 1):
+        won, lost, tied = (more * share for share in shares)
+        if _not_worse(wins + won, losses + lost, ties + tied, margin) >= threshold:
+            return more
     return None
 
 
@@ -185,6 +214,20 @@ def _away(value: float, tiny: float) -> float:
 def _paired(wins: float, losses: float) -> float:
     a, b = wins + _PAIRED, losses + _PAIRED
     return _value((wins + losses + 1) * math.log(2) + log_beta(a, b) - log_beta(_PAIRED, _PAIRED) + log_above(0.5, a, b))
+
+
+def _not_worse(wins: float, losses: float, ties: float, margin: float) -> float:
+    stakes = [share / (1 - margin) for share in _STAKES]
+    return _value(
+        _log_mean(
+            [
+                wins * math.log1p(stake * (1 + margin))
+                + losses * math.log1p(-stake * (1 - margin))
+                + ties * math.log1p(stake * margin)
+                for stake in stakes
+            ]
+        )
+    )
 
 
 @cache

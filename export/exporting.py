@@ -25,7 +25,8 @@ from data.exports import Check, Export, File
 from data.sanitise import one_line
 from export import files
 from export._exporting import described
-from export._exporting.course import WORK, Course, Made, checked, needed_bytes
+from export._exporting.course import WORK, Course, Made
+from export._exporting.forms import checked, needed_bytes
 from export._exporting.source import Asked, Judge, Judged, Reference, Source
 from export._exporting.steps import Step, Tell, silent
 from export.modelfile import Parts

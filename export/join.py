@@ -16,9 +16,9 @@ import numpy as np
 from data.errors import InputError, ModelInvalid
 from export._adapter import rewriting
 from export._adapter.attached import Change, changes
-from export._adapter.gguf_file import F16, F32, GgufFile, Tensor
 from export._adapter.rewriting import Planned
 from export.files import need_space, whole_file
+from router.engines._llamacpp.content import F16, F32, Content, Tensor
 
 Form = Literal["F32", "F16"]
 Tell = Callable[[str], object]
@@ -41,7 +41,7 @@ def join(base: Path, adapter: Path, target: Path, form: Form = "F16", tell: Tell
         )
     if target.exists() and any(target.samefile(one) for one in (base, adapter) if one.exists()):
         raise InputError(f"{target} is one of the files that are joined", "choose another name")
-    with GgufFile(base) as model, GgufFile(adapter) as lora:
+    with Content(base) as model, Content(adapter) as lora:
         changed = changes(model, lora)
         plan = [_planned(model, tensor, form, tensor.name in changed) for tensor in model.tensors.values()]
         pairs = _pairs(model, form)
@@ -51,7 +51,7 @@ def join(base: Path, adapter: Path, target: Path, form: Form = "F16", tell: Tell
     return target
 
 
-def _pairs(model: GgufFile, form: Form) -> dict[str, bytes]:
+def _pairs(model: Content, form: Form) -> dict[str, bytes]:
     """The base's metadata with the two entries that say how numbers are stored."""
     from gguf import GGML_QUANT_VERSION
 
@@ -59,7 +59,7 @@ def _pairs(model: GgufFile, form: Form) -> dict[str, bytes]:
     return {**model.pairs, **{key: rewriting.number(key, value) for key, value in said.items()}}
 
 
-def _planned(model: GgufFile, tensor: Tensor, form: Form, changed: bool) -> Planned:
+def _planned(model: Content, tensor: Tensor, form: Form, changed: bool) -> Planned:
     """How a tensor is written: vectors, whole numbers and what is in F32 among smaller formats stay as they are."""
     kept = len(tensor.shape) < 2 or tensor.kind in _WHOLE_NUMBERS or tensor.kind == _KINDS[form]
     if not changed and (kept or (tensor.kind == F32 and _mixed(model))):
@@ -68,13 +68,13 @@ def _planned(model: GgufFile, tensor: Tensor, form: Form, changed: bool) -> Plan
     return Planned(tensor.name, tensor.shape, kind, tensor.rows * tensor.columns * (2 if kind == F16 else 4))
 
 
-def _mixed(model: GgufFile) -> bool:
+def _mixed(model: Content) -> bool:
     """Whether the base has matrices in other formats than F32: those in F32 are then meant to be (a router of experts)."""
     return any(len(tensor.shape) > 1 and tensor.kind != F32 for tensor in model.tensors.values())
 
 
 def _tensors(
-    model: GgufFile, lora: GgufFile, plan: list[Planned], changed: Mapping[str, Change], tell: Tell
+    model: Content, lora: Content, plan: list[Planned], changed: Mapping[str, Change], tell: Tell
 ) -> Iterator[Iterator[bytes]]:
     for number, (tensor, planned) in enumerate(zip(model.tensors.values(), plan, strict=True), 1):
         yield _data(model, lora, tensor, planned, changed.get(tensor.name))
@@ -82,7 +82,7 @@ def _tensors(
             tell(f"joined {number} of {len(plan)} tensors")
 
 
-def _data(model: GgufFile, lora: GgufFile, tensor: Tensor, planned: Planned, change: Change | None) -> Iterator[bytes]:
+def _data(model: Content, lora: Content, tensor: Tensor, planned: Planned, change: Change | None) -> Iterator[bytes]:
     """A tensor's bytes, some rows at a time."""
     if change is None and planned.kind == tensor.kind:
         yield from model.raw(tensor)

@@ -15,7 +15,7 @@ from data.errors import ModelError
 from data.exports import Check, Export, File
 from data.sanitise import one_line
 from export import choose
-from export._exporting.course import as_judged, unchecked
+from export._exporting.judging import as_judged, unchecked
 from export._exporting.source import Reference, Source
 from export._exporting.steps import Step, Tell, silent
 from export._verify import computing, folder, numerics, spelling

@@ -99,12 +99,10 @@ def encoder(engines: Engines) -> Encoder:
     """The encoder of the catalog behind the engine llamacpp."""
 
     def embed(texts: Sequence[str]) -> Floats:
-        from router.engines.llamacpp import LlamaCpp
-
         engine = engines.get("llamacpp")
-        if isinstance(engine, LlamaCpp):
-            return engine.embed_layers(texts, LAYERS)
-        return engine.embed(texts)
+        in_layers = getattr(engine, "embed_layers", None)  # of the engine itself, or of what a server puts before it
+        found: Floats = in_layers(texts, LAYERS) if in_layers else engine.embed(texts)
+        return found
 
     prepared = catalog.prepared(ENCODER)
     return Encoder(embed, f"{ENCODER}-{prepared.sha256[:12] if prepared else 'absent'}-{LAYERS}")

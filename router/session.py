@@ -8,43 +8,29 @@ Not covered: what a decision rests on (situation.py), and the ways of reasoning 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from data.chat import Message, Usage
 from data.config import Sampling, Settings
-from data.errors import EngineBusy, EngineInterrupted, EngineUnavailable, InputError, PointsmanError
-from data.store import Begun, How, Inference, Status, Store, Turn
+from data.errors import Cancelled, EngineBusy, EngineInterrupted, EngineUnavailable, InputError, PointsmanError
+from data.store import Begun, Inference, Status, Store, Turn
 from data.store.ids import new_id
 from router import modes
+from router.asked import Asked, how, messages_of
 from router.attachments import Attachments, Found
 from router.engines import Engines, Resolved
 from router.engines.base import Request
-from router.modes.base import Done, Event, Means, Phase, Started
+from router.modes.base import Done, Event, Means, Phase, Text
 from router.recording import Recording
 from router.route import Decision, Stage, decide
 from router.situation import BASE, Pins, Situation
-from router.terms import Terms, joined
+from router.terms import Terms
 from router.tools import Approve, Toolbox, load, refuse
 from router.tools.base import Surroundings, Tool
 from router.why import Why, explain
 
 _NONE = Terms()
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A question with all that its answer needs."""
-
-    begun: Begun
-    resolved: Resolved
-    request: Request
-    decision: Decision
-    found: Found
-    tainted: bool
-    fallback: bool
-    terms: Terms
-    told: tuple[str, ...] = ()
 
 
 class Session:
@@ -104,9 +90,9 @@ class Session:
         fresh = "" if conversation or parent else new_id()  # known before it begins, so that an experiment can draw for it
         told = self.situation.happened()
         decision, resolved = self._route(text, history, pins, conversation or fresh)
-        request = self._request(resolved, _messages(history, system, text, terms), overrides, terms)
+        request = self._request(resolved, messages_of(history, system, text, terms), overrides, terms)
         begun = self.store.log.begin(
-            Message("user", text), conversation=conversation, parent=parent, fresh=fresh, **_how(resolved, request, decision, terms)
+            Message("user", text), conversation=conversation, parent=parent, fresh=fresh, **how(resolved, request, decision, terms)
         )
         yield from self._answer(begun, resolved, request, decision, history, fallback or not model, terms, told)
 
@@ -132,8 +118,8 @@ class Session:
         decision, resolved = self._route(
             turn.message.content, history, Pins(model or "", mode or "", domain or ""), turn.conversation
         )
-        request = self._request(resolved, _messages(history, system, turn.message.content, terms), overrides, terms)
-        begun = self.store.log.begin_again(turn.id, **_how(resolved, request, decision, terms))
+        request = self._request(resolved, messages_of(history, system, turn.message.content, terms), overrides, terms)
+        begun = self.store.log.begin_again(turn.id, **how(resolved, request, decision, terms))
         yield from self._answer(begun, resolved, request, decision, history, fallback or not model, terms, told)
 
     def route(self, text: str, *, model: str = "", mode: str = "", domain: str = "") -> Decision:
@@ -234,18 +220,19 @@ class Session:
         broke: PointsmanError | None = None
         try:
             self.situation.drew(decision, begun.conversation)
-            last = request.messages[-1]
+            at = len(request.messages) - (3 if terms.said else 1)  # the question itself, before what it is to go on from
+            last = request.messages[at]
             found = self.attachments.read(last.content, begun.conversation) if last.role == "user" else Found(last)
-            request = replace(request, messages=(*request.messages[:-1], found.message))
+            request = replace(request, messages=(*request.messages[:at], found.message, *request.messages[at + 1 :]))
             recording.tainted = bool(found.cited) or terms.tainted
             tainted = recording.tainted or any(turn.inference.tainted for turn in history if turn.inference)
-            asked = _Asked(begun, resolved, request, decision, found, tainted, fallback, terms, told)
+            asked = Asked(begun, resolved, request, decision, found, tainted, fallback, terms, told)
             for event in self._events(asked):
                 recording.take(event)
                 if not isinstance(event, Done):
                     yield event
             status = "complete"
-        except (GeneratorExit, KeyboardInterrupt):
+        except (GeneratorExit, KeyboardInterrupt, Cancelled):
             status = "cancelled"
             raise
         except PointsmanError as fault:
@@ -256,10 +243,12 @@ class Session:
             self.situation.answered(decision, broke)
         yield Done(recording.usage or Usage(), begun.inference)
 
-    def _events(self, asked: _Asked) -> Iterator[Event]:
+    def _events(self, asked: Asked) -> Iterator[Event]:
         """Started and the mode's events; where the engine cannot be reached before the first of them, the base model's."""
-        yield _started(asked)
+        yield asked.started
         yield from asked.found.cited
+        if asked.terms.said:
+            yield Text(asked.terms.said)
         silent = True
         try:
             for event in self._watched(asked):
@@ -280,11 +269,11 @@ class Session:
             propensity=1.0,
         )
         asked = replace(asked, resolved=instead, decision=decision, request=replace(asked.request, model=instead.model))
-        self.store.log.rebind(asked.begun.inference, **_how(instead, asked.request, decision, asked.terms))
-        yield _started(asked)
+        self.store.log.rebind(asked.begun.inference, **how(instead, asked.request, decision, asked.terms))
+        yield asked.started
         yield from self._watched(asked)
 
-    def _watched(self, asked: _Asked) -> Iterator[Event]:
+    def _watched(self, asked: Asked) -> Iterator[Event]:
         """The mode's events, with the breaker told how the engine does."""
         breaker, engine = self.situation.breaker, asked.resolved.engine
         breaker.begins(engine.name)
@@ -300,7 +289,7 @@ class Session:
             raise
         breaker.worked(engine.name)
 
-    def _means(self, asked: _Asked) -> Means:
+    def _means(self, asked: Asked) -> Means:
         def other(reference: str) -> tuple[Any, str]:
             found = self.engines.resolve(reference)
             return found.engine, found.model
@@ -311,61 +300,5 @@ class Session:
             self.toolbox(asked.tainted, asked.decision.tools) if agent else None,
             other,
             tuple(self.domains()) if asked.decision.mode == "ensemble" else (),
+            asked.terms.plan,
         )
-
-
-def messages_of(history: Sequence[Turn], system: str, text: str) -> tuple[Message, ...]:
-    """The conversation as the model sees it: the system prompt, the turns with corrections in place, the question.
-
-    Answers that never came are left out, and questions that follow each other are joined: most chat templates refuse two
-    messages of one role in a row.
-    """
-    first = [Message("system", system)] if system else []
-    return joined([*first, *(_as_seen(turn) for turn in history), Message("user", text)])
-
-
-def _messages(history: Sequence[Turn], system: str, text: str, terms: Terms) -> tuple[Message, ...]:
-    return messages_of(history, system, text) if terms.before is None else terms.messages(system, text)
-
-
-def _as_seen(turn: Turn) -> Message:
-    """A turn without its reasoning and its tool calls, whose results later turns no longer see."""
-    corrected = next((item.text for item in turn.feedback if item.kind == "correction"), "")
-    return replace(turn.message, content=corrected or turn.message.content, thinking="", tool_calls=())
-
-
-def _started(asked: _Asked) -> Started:
-    begun, decision = asked.begun, asked.decision
-    return Started(
-        begun.conversation,
-        begun.question,
-        begun.answer,
-        begun.inference,
-        asked.resolved.reference,
-        decision.mode,
-        decision.domain,
-        decision.reasons,
-        asked.found.problems,
-        asked.told,
-    )
-
-
-def _how(resolved: Resolved, request: Request, decision: Decision, terms: Terms) -> How:
-    """What the log keeps of an answer's circumstances. `config` leaves out what differs each time, so that its hash
-    groups answers that were made alike."""
-    return {
-        "model": resolved.reference,
-        "mode": decision.mode,
-        "domain": decision.domain,
-        "system": next((message.content for message in request.messages if message.role == "system"), ""),
-        "config": {
-            "model": resolved.reference,
-            "mode": decision.mode,
-            "domain": decision.domain,
-            "sampling": request.sampling.model_dump(exclude={"seed"}),
-            "max_tokens": request.max_tokens,
-            **terms.config(),
-        },
-        "decision": decision.to_dict(),
-        "seed": request.sampling.seed,
-    }

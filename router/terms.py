@@ -11,6 +11,10 @@ from data.chat import Message
 from data.errors import EngineRejected
 from router.engines import Resolved
 from router.engines.base import Request
+from router.modes.base import Planned
+
+GO_ON = "Go on exactly where you stopped. Do not repeat anything, and do not comment on it."
+"""What asks a model for the rest of an answer whose beginning stands before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,7 @@ class Terms:
     before: what was said before the question, instead of what the log holds (None: the log); after: calls and results of the
     asker's own tools that follow the question; stop, schema, tools, think: as in `Request`; tainted: text stands in the
     conversation that the log does not hold as the model's or the user's, so that nothing of it may become training data.
+    plan: the steps of a multi-step answer, some of them done; said: the beginning of the answer, which the model goes on from.
     """
 
     before: tuple[Message, ...] | None = None
@@ -29,6 +34,8 @@ class Terms:
     tools: tuple[Mapping[str, Any], ...] = ()
     think: bool | None = None
     tainted: bool = False
+    plan: tuple[Planned, ...] = ()
+    said: str = ""
 
     @property
     def plain(self) -> bool:

@@ -60,7 +60,7 @@ def serving(
     """Serve until the block ends; settings are dotted keys with __ for the dot."""
     flat = {"server.port": 0, "router.encoder": False, "llamacpp.threads": 1, "max_tokens": 64}
     flat |= {name.replace("__", "."): value for name, value in settings.items()}
-    loaded: Settings = running.serving(config.load(flat))
+    loaded: Settings = config.load(flat)
     engines = LinedEngines(loaded, made, places)
     bound = running.listen(loaded.server)
     port = bound.getsockname()[1]

@@ -16,11 +16,11 @@ from tiny_adapters import distance, llama_logits
 
 from data.errors import InputError, ModelInvalid, ModelMissing, PointsmanError
 from export import join as joining
-from export._adapter import gguf_file, rewriting
-from export._adapter.gguf_file import GgufFile
+from export._adapter import rewriting
 from export.join import join
 from export.quantise import quantise
-from router.engines._llamacpp import header
+from router.engines._llamacpp import content, header
+from router.engines._llamacpp.content import Content
 
 WIDTH = 256  # rows that suit K-quants
 Q = "blk.0.attn_q.weight"
@@ -85,7 +85,7 @@ def test_metadata_and_tokenizer_are_copied_byte_for_byte(base: Path, lora: Path,
     source, made = tmp_path / "base.gguf", tmp_path / "joined.gguf"
     quantise(base, source, "Q4_K_M")
     join(source, lora, made)
-    with GgufFile(source) as before, GgufFile(made) as after:
+    with Content(source) as before, Content(made) as after:
         assert list(after.pairs) == list(before.pairs)
         changed = {key for key in before.pairs if before.pairs[key] != after.pairs[key]}
         assert changed == {"general.file_type"}
@@ -110,15 +110,15 @@ def test_the_same_input_gives_the_same_bytes_however_small_the_pieces(
     quantise(base, source, "Q8_0")
     whole = join(source, lora, tmp_path / "a.gguf").read_bytes()
     rows: set[int] = set()
-    pieces = GgufFile.pieces
+    pieces = Content.pieces
 
-    def counted(self: GgufFile, tensor: gguf_file.Tensor) -> Any:
+    def counted(self: Content, tensor: content.Tensor) -> Any:
         for first, values in pieces(self, tensor):
             rows.add(len(values) if tensor.columns == WIDTH else 0)
             yield first, values
 
-    monkeypatch.setattr(gguf_file, "PIECE_BYTES", 4 * WIDTH * 7)
-    monkeypatch.setattr(GgufFile, "pieces", counted)
+    monkeypatch.setattr(content, "PIECE_BYTES", 4 * WIDTH * 7)
+    monkeypatch.setattr(Content, "pieces", counted)
     assert join(source, lora, tmp_path / "b.gguf").read_bytes() == whole
     assert max(rows) == 7
 
@@ -234,7 +234,7 @@ def test_files_in_the_wrong_order_missing_or_no_gguf_are_told(base: Path, lora: 
 
 def test_one_of_several_files_is_refused(base: Path, lora: Path, tmp_path: Path) -> None:
     source = tmp_path / "base-00001-of-00002.gguf"
-    with GgufFile(base) as file:
+    with Content(base) as file:
         key = b"split.count"
         pairs = dict(file.pairs) | {"split.count": struct.pack("<Q", len(key)) + key + struct.pack("<IH", 2, 2)}
         plan = [rewriting.Planned(one.name, one.shape, one.kind, file.size_bytes(one)) for one in file.tensors.values()]
@@ -246,12 +246,12 @@ def test_one_of_several_files_is_refused(base: Path, lora: Path, tmp_path: Path)
 
 def test_another_alignment_is_kept(base: Path, lora: Path, tmp_path: Path) -> None:
     source, key = tmp_path / "base.gguf", "general.alignment"
-    with GgufFile(base) as file, source.open("wb") as out:
+    with Content(base) as file, source.open("wb") as out:
         plan = [rewriting.Planned(one.name, one.shape, one.kind, file.size_bytes(one)) for one in file.tensors.values()]
         data = [file.raw(one) for one in file.tensors.values()]
         rewriting.write(out, {**file.pairs, key: rewriting.number(key, 256)}, plan, data, 256)
     made = join(source, lora, tmp_path / "joined.gguf", "F32")
-    with GgufFile(made) as file:
+    with Content(made) as file:
         assert file.alignment == 256
         assert {one.begin % 256 for one in file.tensors.values()} == {0}
     assert distance(llama_logits(base, lora), llama_logits(made))[0] < 1e-10
@@ -337,7 +337,7 @@ def test_an_interrupted_join_leaves_the_old_file_and_nothing_else(
 def test_vectors_and_matrices_that_are_meant_to_be_f32_stay_so(base: Path, lora: Path, tmp_path: Path) -> None:
     source = tmp_path / "mixed.gguf"
     reader = gguf.GGUFReader(base)
-    with GgufFile(base) as file, source.open("wb") as out:
+    with Content(base) as file, source.open("wb") as out:
         kept = {"blk.0.ffn_gate.weight", "output_norm.weight", "blk.0.attn_norm.weight", "blk.0.ffn_norm.weight", Q}
         plan, data = [], []
         for one in reader.tensors:

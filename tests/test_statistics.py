@@ -146,6 +146,25 @@ def test_a_slightly_better_model_needs_many_more_pairs() -> None:
     assert 120 <= median(stops(0.6, of_pairs, 200)) <= 160
 
 
+def test_not_worse_expects_at_most_one_where_the_challenger_is_worse_by_the_margin() -> None:
+    for win, loss in ((0.0, 0.1), (0.1, 0.2), (0.45, 0.55)):
+        shares = (win, loss, 1 - win - loss)
+        expected = math.fsum(
+            math.comb(12, wins) * math.comb(12 - wins, losses) * win**wins * loss**losses * shares[2] ** (12 - wins - losses)
+            * statistics.not_worse(wins, losses, 12 - wins - losses)
+            for wins in range(13)
+            for losses in range(13 - wins)
+        )  # fmt: skip
+        assert expected <= 1 + 1e-9
+
+
+def test_forty_pairs_alike_prove_that_a_challenger_is_not_worse() -> None:
+    assert statistics.not_worse(0, 0, 38) < statistics.SIGNIFICANT <= statistics.not_worse(0, 0, 39)
+    assert statistics.more_not_worse(0, 0, 0) == 39 and statistics.more_not_worse(0, 0, 30) == 9
+    assert statistics.more_not_worse(10, 0, 0) == 0 and statistics.more_not_worse(0, 3, 10) is None
+    assert statistics.not_worse(0, 5, 5) < 0.1 and statistics.not_worse(5000, 0, 5000) < math.inf
+
+
 def test_a_bad_canary_is_stopped_within_twenty_answers_and_a_usual_one_goes_on() -> None:
     def e_value(bad: int, turns: int) -> float:
         return statistics.guard(bad, turns, 0.1)

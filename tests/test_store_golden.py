@@ -8,7 +8,7 @@ from alembic import command
 
 from data import paths
 from data.chat import Message, ToolCall, Usage
-from data.store import open_store, upgrade
+from data.store import database, open_store, regressions, upgrade
 from data.store.sqlite_file import sqlite_engine
 
 GOLDEN = sorted(Path(__file__).parent.glob("store_golden_*.sql"))
@@ -27,7 +27,7 @@ def golden(request, home) -> Path:
 
 def golden_revision(file: Path) -> str:
     """The revision that wrote the database, which its backup from before the upgrade names; else its own."""
-    return next((path.name.split(".")[-2] for path in file.parent.glob("*.backup")), "0004")
+    return next((path.name.split(".")[-2] for path in file.parent.glob("*.backup")), database.HEAD)
 
 
 def schema(connection):
@@ -66,6 +66,9 @@ def test_a_golden_log_opens_with_everything_in_it(golden):
         )
         assert [hit.kind for hit in store.search("pointsman")] == ["correction"] and store.search("secret") == []
         assert len(list(store.log.export())) == 4
+        (test,) = regressions.of(store, "trains")
+        assert (test.id, test.wanted, test.given) == (first.feedback[1].id, "A pointsman.", "A pointsmen.")
+        assert test.messages == (Message("system", "Be brief."), question.message)
 
 
 def test_a_released_revision_makes_the_schema_it_made_when_it_was_released(golden, tmp_path):

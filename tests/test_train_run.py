@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tiny_checkpoints import checkpoint
 
 from data.errors import InputError, ModelError, NotFound
-from trainer import manifest, recipe, run_folder, train
+from trainer import manifest, recipe, run_folder, train, underway
 from trainer.events import Event
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT asks for it
@@ -138,6 +138,26 @@ def test_a_dry_run_estimates_and_leaves_nothing(tmp_path, base):
     assert done.folder is None
     assert done.estimate.measured
     assert not (tmp_path / "out").exists()
+
+
+def test_whoever_has_enough_gets_a_whole_run_of_what_was_trained_so_far(tmp_path, base):
+    pack(cases=CASES)
+    out, told = tmp_path / "out", []
+
+    def tell(event: Event) -> None:
+        told.append(event)
+        if event.doing == "training":
+            underway.enough(underway.unfinished(out)[0])
+
+    done = train.run(asked(base, {}, {}), out=out, tell=tell)
+    assert [event.done for event in told if event.doing == "training"] == [1, 2]  # told before it was asked
+    assert [event.run for event in told if event.run] == [done.folder.name]
+    assert any(event.samples for event in told) and all(len(event.samples) <= 3 for event in told)
+    assert [one["kind"] for one in json.loads((done.folder / "metrics.json").read_text())["stages"]] == ["sft"]
+    assert manifest.check(done.folder) == [] and not (done.folder / underway.ENOUGH).exists()
+    assert underway.unfinished(out) == []
+    with pytest.raises(NotFound):
+        underway.enough(done.folder)
 
 
 class Stop(Exception):

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +221,23 @@ def test_an_interrupt_finishes_the_step_and_leaves_a_checkpoint_to_go_on_from(tm
     resumed = work(tmp_path, **MANY)
     run(resumed, held=8)
     assert evaluated.equals(resumed)
+
+
+def test_enough_ends_the_stage_after_the_step_in_hand_and_keeps_the_best_adapter(tmp_path: Path) -> None:
+    asked: list[int] = []
+    verdicts = iter((0.7, 0.4))
+    told: list[Event] = []
+
+    def enough() -> bool:
+        asked.append(1)
+        return len(asked) >= 7
+
+    job = work(tmp_path, told.append, judge=lambda: {"macro_f1": next(verdicts)}, best="macro_f1")
+    done = run(replace(job, enough=enough))
+    assert (done.steps, done.best, done.best_step, done.stopped_early) == (7, 0.7, 5, True)
+    assert done.notes == ("stopped early after 7 of 10 steps: somebody had enough",)
+    assert [event.done for event in told if event.doing == "evaluating" and event.values] == [5, 7]
+    assert run(replace(work(tmp_path, judge=dict, best="macro_f1"), enough=enough)).steps == 7  # it goes no further later
 
 
 def test_an_interrupt_while_judging_breaks_off_at_once_and_the_judgement_is_made_up_for(tmp_path: Path) -> None:

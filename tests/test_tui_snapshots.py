@@ -16,10 +16,19 @@ from test_tui_why import inference
 from router.modes.base import Event
 from router.route import Decision, RunnerUp, Stage
 from router.session import Session
+from tui.comparing import Comparison
 from tui.screens.approval import ApprovalScreen
+from tui.screens.line import LineScreen
 from tui.screens.modes import ModesScreen
+from tui.screens.pair import PairScreen
+from tui.screens.sources import SourcesScreen
+from tui.screens.steps import StepsScreen
+from tui.screens.tour import TourScreen
+from tui.screens.tree import TreeScreen
 from tui.screens.why import WhyScreen
 from tui.screens.wrong_route import WrongRouteScreen
+from tui.sources import Passage
+from tui.trace import Citation, Step
 from tui.widgets.trace import TraceView
 
 __all__ = ["look", "steady"]
@@ -155,6 +164,88 @@ def test_files(look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     async def script(chat: Snapped) -> None:
         await chat.ready()
         await chat.pilot.press(*"What is in @no")
+        await chat.until(lambda: chat.app.chat.query_one("#files").display)
+
+    assert look(Snapped(), script)
+
+
+def test_steps(look: Look) -> None:
+    async def script(chat: Snapped) -> None:
+        await chat.ready()
+        steps = [
+            Step(1, "How far is the moon?", "done", "384400 km"),
+            Step(2, "How long is a mile?", "failed", "the model said nothing"),
+        ]
+        await chat.app.push_screen(StepsScreen(steps))
+        await chat.until(lambda: "384400" in chat.app.export_screenshot())
+
+    assert look(Snapped(), script)
+
+
+def test_two_answers(look: Look) -> None:
+    async def script(chat: Snapped) -> None:
+        await chat.ready()
+        session = chat.app.session
+        assert session is not None
+        pairing = Comparison(session, "Which is better?", ("echo/echo", "echo/other"), None, lambda: False)
+        await chat.app.push_screen(PairScreen("Which is better?", pairing))
+        await chat.until(lambda: pairing.complete and "better?" in chat.app.export_screenshot())
+
+    assert look(Snapped("A **short** answer.", "A longer answer:\n\n1. one\n2. two\n"), script)
+
+
+def test_tree(look: Look) -> None:
+    async def script(chat: Snapped) -> None:
+        await chat.ready()
+        await chat.ask("First?")
+        await chat.ask("Second?")
+        await chat.pilot.press("alt+up", "r")
+        await chat.until(lambda: not chat.app.chat.conversation.busy and chat.echo.replies == [])
+        await chat.pilot.press("alt+up", "t")
+        await chat.until(lambda: isinstance(chat.app.screen, TreeScreen) and "Second" in chat.app.export_screenshot())
+        chat.app.screen.query_one("#filter").cursor_blink = False  # type: ignore[attr-defined]
+
+    assert look(Snapped("one", "two", "other two"), script)
+
+
+def test_sources(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = tuple(f"Line {number} of the plan." for number in range(8, 30))
+    monkeypatch.setattr("tui.sources.passage", lambda *_: Passage("/home/me/plan.md", 8, lines))
+
+    async def script(chat: Snapped) -> None:
+        await chat.ready()
+        session = chat.app.session
+        assert session is not None
+        cited = [Citation(1, "plan.md", 10, 14), Citation(2, "README.md", 3, 3)]
+        await chat.app.push_screen(SourcesScreen(session.store, "", cited))
+        await chat.until(lambda: "Line" in chat.app.export_screenshot())
+
+    assert look(Snapped(), script)
+
+
+def test_line(look: Look) -> None:
+    async def script(chat: Snapped) -> None:
+        await chat.ready()
+        await chat.app.push_screen(LineScreen("Tags of this chat", "#work"))
+        await chat.until(lambda: "Tags" in chat.app.export_screenshot())
+        chat.app.screen.query_one("#line").cursor_blink = False  # type: ignore[attr-defined]
+
+    assert look(Snapped(), script)
+
+
+def test_tour(look: Look) -> None:
+    async def script(chat: Snapped) -> None:
+        await chat.ready()
+        chat.app.chat.action_tour()
+        await chat.until(lambda: isinstance(chat.app.screen, TourScreen))
+
+    assert look(Snapped(), script)
+
+
+def test_commands_offered(look: Look) -> None:
+    async def script(chat: Snapped) -> None:
+        await chat.ready()
+        await chat.pilot.press("slash", "c", "o")
         await chat.until(lambda: chat.app.chat.query_one("#files").display)
 
     assert look(Snapped(), script)

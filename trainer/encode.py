@@ -23,7 +23,7 @@ from data.sanitise import one_line
 from trainer._encoding.fitting import Fitted, Fitting, Room
 from trainer._encoding.layouts import Kind, Layouts
 from trainer._encoding.spelling import Speller, common
-from trainer._material.reading import SHOWN_ROWS, enough
+from trainer._material.reading import SHOWN_ROWS, enough, packed
 from trainer._material.rows import Lost
 from trainer.recipe import LossTable, Recipe, StageTable
 
@@ -153,6 +153,9 @@ def sft(recipe: Recipe, stage: StageTable, domain: Domain | None, base: "Base", 
     fitting = _fitting("sft", recipe, stage, domain, base)
     fitted = list(fitting.fit(rows))
     weights = _weights(stage.loss, domain, [one.written.label for one in fitted])
+    if stage.loss.own != 1.0 and domain is not None:
+        pack = packed(domain.name)
+        weights = _owned(weights, [one.row.origin.source != pack for one in fitted], stage.loss.own)
     found = tuple(_tokens(one, weight, fitting.speller) for one, weight in zip(fitted, weights, strict=True))
     return Encoded(found, shared([row.prompt for row in found]), tuple(fitting.lost), (*preflight(base, domain), *fitting.notes))
 
@@ -275,6 +278,13 @@ def _weights(loss: LossTable, domain: Domain | None, labels: Sequence[str]) -> l
     whole = sum(each[label] * count for label, count in counts.items())
     scale = counts.total() / whole if whole else 1.0
     return [each[label] * scale if label else 1.0 for label in labels]
+
+
+def _owned(weights: Sequence[float], own: Sequence[bool], times: float) -> list[float]:
+    """The weights with those of the user's own rows so many times as large, and with the same sum."""
+    raised = [weight * (times if mine else 1.0) for weight, mine in zip(weights, own, strict=True)]
+    whole = sum(raised)
+    return [weight * sum(weights) / whole for weight in raised] if whole else raised
 
 
 def _remedy(recipe: Recipe, lost: Sequence[Lost]) -> str:

@@ -87,6 +87,16 @@ def sampled(rows: Sequence[Example], limit: int) -> list[Example]:
     return sorted(rows, key=lambda row: (hashlib.sha256(row.text.encode("utf-8", "surrogatepass")).digest(), row.label))[:limit]
 
 
+def choices(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """The dotted paths of the properties that are one of some values."""
+    for name, part in schema.get("properties", {}).items():
+        here = f"{path}.{name}".lstrip(".")
+        if "enum" in part or part.get("type") == "boolean":
+            yield here
+        elif part.get("type") == "object":
+            yield from choices(part, here)
+
+
 def _adversarial(domain: Domain, classify: Classify, progress: Progress) -> Adversarial:
     cases = [case for case in domain.cases if case.expect]
     if not cases:
@@ -164,21 +174,11 @@ def _shares(labels: Sequence[str], given: Sequence[Mapping[str, float]]) -> Floa
 
 def _fields(domain: Domain, predictions: Sequence[Prediction]) -> dict[str, float]:
     found = {}
-    for path in _choices(domain.asked):
+    for path in choices(domain.asked):
         wanted = [(value, one) for one in predictions if (value := _at(one.wanted, path)) is not None]
         if wanted and path != domain.described.label_field:
             found[path] = sum(not one.fault and _at(one.output, path) == value for value, one in wanted) / len(wanted)
     return found
-
-
-def _choices(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """The dotted paths of the properties that are one of some values."""
-    for name, part in schema.get("properties", {}).items():
-        here = f"{path}.{name}".lstrip(".")
-        if "enum" in part or part.get("type") == "boolean":
-            yield here
-        elif part.get("type") == "object":
-            yield from _choices(part, here)
 
 
 def _at(output: Mapping[str, Any], path: str) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.statistics import log_above
 from router.calibration import expected_calibration_error
 from router.linear import Floats
 
@@ -19,6 +20,8 @@ Labels = NDArray[np.int64]
 
 Z = 1.959964
 """Of a two-sided 95 % interval of the normal distribution."""
+BEYOND = 0.05
+"""The probability that a share lies above its one-sided upper bound."""
 DRAWS = 1_000
 """Bootstrap samples."""
 SMALLEST = 1e-12
@@ -133,6 +136,24 @@ def wilson(hits: int, of: int) -> Interval:
     middle = (share + square / 2) / (1 + square)
     reach = Z / (1 + square) * math.sqrt(share * (1 - share) / of + square / (4 * of))
     return Interval(max(0.0, middle - reach), min(1.0, middle + reach))
+
+
+def exact_upper(hits: int, of: int) -> float:
+    """The one-sided upper 95 % bound of a share after Clopper and Pearson (1934), which holds for any number of independent rows.
+
+    It is the share at which so few hits would be met with a probability of 5 %: for none of n about 3 / n; 1 where nothing was
+    counted.
+    """
+    if hits >= of:
+        return 1.0
+    low, high = hits / of, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if log_above(middle, hits + 1, of - hits) > math.log(BEYOND):
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def macro_f1_interval(table: NDArray[np.int64], seed: int = 0) -> Interval:

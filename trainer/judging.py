@@ -13,10 +13,11 @@ from data.config import Settings
 from data.domains import Domain
 from router.classification import Classifier
 from router.engines.base import Request
-from trainer import evaluate, general
+from trainer import bias, evaluate, general
 from trainer.answers import evaluate_answers
+from trainer.bias import Bias
 from trainer.engine import ADAPTER, BASE, engines
-from trainer.events import Event, Tell
+from trainer.events import Event, Sample, Tell
 from trainer.general import Ability, General
 from trainer.material import Material
 from trainer.recipe import Recipe
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 GREEDY_TOKENS = 512
 """Of a free answer that is checked."""
+SAMPLES, SAMPLE_CHARS = 3, 300
+"""Answers told after a judgement, and characters of each text."""
 
 
 class Judge:
@@ -59,6 +62,13 @@ class Judge:
             self._base_ability = general.ability(engine, BASE, told)
         return general.measure(engine, told, ADAPTER, self._base_ability)
 
+    def bias(self) -> tuple[Bias, Bias] | None:
+        """Adapter and base on paired prompts, the adapter on orders in messages too; None where no gate asks for it."""
+        domain, gates = self._domain, self._recipe.gates
+        if domain is None or (gates.bias is None and gates.injections is None):
+            return None
+        return self._bias(domain, ADAPTER), self._bias(domain, BASE)
+
     def figures(self, rows: int) -> Mapping[str, float]:
         """A few figures of the adapter on so many rows, for the loop: accuracy, macro_f1, json_valid, ece. Needs labels."""
         domain = self._domain
@@ -69,6 +79,7 @@ class Judge:
         some = evaluate.sampled(self._material.examples, rows)
         classifier = Classifier(quick, self._engines, f"torch/{ADAPTER}", contract=self._recipe.data.contract)
         found = evaluate.evaluate(quick, classifier.classify, some, self._telling("validation"))
+        self._tell(Event("judging", note="validation", samples=_samples(found)))
         values = {"json_valid": found.json_valid}
         if found.figures is not None:
             values |= {"accuracy": found.figures.accuracy, "macro_f1": found.figures.macro_f1, "ece": found.figures.ece}
@@ -79,12 +90,25 @@ class Judge:
         if domain is None or not rows:
             return None
         if not domain.schema:
-            return evaluate_answers(
+            found = evaluate_answers(
                 domain, lambda text: self._answer(domain, model, text), rows, self._telling(note), f"torch/{model}"
             )
-        hybrid = self._recipe.gates.hybrid
-        classifier = Classifier(domain, self._engines, f"torch/{model}", hybrid=hybrid, contract=self._recipe.data.contract)
-        return replace(evaluate.evaluate(domain, classifier.classify, rows, self._telling(note)), model=note)
+        else:
+            classifier = self._classifier(domain, model)
+            found = replace(evaluate.evaluate(domain, classifier.classify, rows, self._telling(note)), model=note)
+        self._tell(Event("judging", note=note, samples=_samples(found)))
+        return found
+
+    def _bias(self, domain: Domain, model: str) -> Bias:
+        told = self._telling(model)
+        if not domain.schema:
+            return bias.by_likelihood(domain, self._engines.get("torch"), model, told)
+        return bias.by_contract(domain, self._classifier(domain, model), told, model, injected=model == ADAPTER)
+
+    def _classifier(self, domain: Domain, model: str) -> Classifier:
+        """As the model is judged: with the sentence encoder where the recipe says so."""
+        hybrid, contract = self._recipe.gates.hybrid, self._recipe.data.contract
+        return Classifier(domain, self._engines, f"torch/{model}", hybrid=hybrid, contract=contract)
 
     def _answer(self, domain: Domain, model: str, text: str) -> str:
         sampling = Settings().sampling.model_copy(update={"temperature": 0.0, "repeat_penalty": 1.0})
@@ -94,3 +118,9 @@ class Judge:
 
     def _telling(self, note: str) -> evaluate.Progress:
         return lambda doing, done, of: self._tell(Event("judging", "", done, of, note=f"{note}: {doing}"))
+
+
+def _samples(found: Scores) -> tuple[Sample, ...]:
+    """The first answers, wrong ones before right ones."""
+    some = sorted(found.predictions, key=lambda one: one.correct)[:SAMPLES]
+    return tuple(Sample(*(text[:SAMPLE_CHARS] for text in (one.text, one.right, one.said or one.fault))) for one in some)

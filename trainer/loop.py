@@ -7,28 +7,25 @@ files are (`checkpoints`), whether the result is good enough (`proof`).
 """
 
 import math
-import statistics
 import time
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set_seed
 
 from data.errors import InputError
 from trainer import arguments, checkpoints
 from trainer._loop import order, position, weights
+from trainer._loop.agreement import from_first, summed
 from trainer._loop.journal import Journal
 from trainer._loop.measures import figures, points, size, unchanged_chance
+from trainer._loop.pace import Pace
 from trainer._loop.signals import Stop
 from trainer.events import Doing, Event
 from trainer.stages import Done, Work
 
 BEST = "best"
-RECENT = 50
-"""Steps whose durations tell how long the next ones take."""
 
 
 def fit(trainer: Any, work: Work) -> Done:
@@ -62,8 +59,7 @@ class _Running(TrainerCallback):
         self._interrupted = False
         self._clock = 0.0
         self._counted = {"tokens": 0, "rows": 0}
-        self._steps_s: deque[float] = deque(maxlen=RECENT)
-        self._evaluations_s: deque[float] = deque(maxlen=RECENT)
+        self._pace = Pace()
         self._points: tuple[int, ...] = ()
         self._per_epoch = 1
         self._tokens_per_s = 0.0
@@ -116,9 +112,11 @@ class _Running(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Count what was computed, over all processes, and decide what comes next; all of them decide alike."""
         spent = max(time.monotonic() - self._clock, 1e-9)
-        tokens, rows, asked = self._summed(int(self._counted["tokens"]), self._counted["rows"], int(self._stop.asked))
+        enough = int(self._first and self._work.enough())
+        counted = int(self._counted["tokens"]), self._counted["rows"]
+        tokens, rows, asked, enough = summed(self._trainer, *counted, int(self._stop.asked), enough)
         self._counted = {"tokens": 0, "rows": 0}
-        self._steps_s.append(spent)
+        self._pace.steps_s.append(spent)
         self._tokens_per_s = tokens / spent
         at = self._at
         at.step, at.tokens, at.rows, at.seconds = state.global_step, at.tokens + tokens, at.rows + rows, at.seconds + spent
@@ -126,8 +124,11 @@ class _Running(TrainerCallback):
         if asked:
             self._interrupted, at.pending = True, due  # the evaluation is made up for when the run goes on
             control.should_save = control.should_training_stop = True
-        elif due:
-            control.should_evaluate = True
+        elif due or enough:
+            control.should_evaluate = self._evaluated
+        if enough and not asked:
+            at.over = True
+            control.should_save = control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
         """A step's figures. transformers calls this before it evaluates and before it saves."""
@@ -198,7 +199,7 @@ class _Running(TrainerCallback):
         finally:
             self._trainer.evaluate = self._evaluate
             self._trainer.control.should_evaluate = False
-        self._evaluations_s.append(time.monotonic() - started)
+        self._pace.evaluations_s.append(time.monotonic() - started)
         self._at.pending = False
         self._tell("evaluating", values)
         self._weigh(values)
@@ -223,9 +224,8 @@ class _Running(TrainerCallback):
                 found = figures(self._work.judge())
         finally:
             self._work.model.config.use_cache = self._trainer.args.use_cache
-        if self._trainer.args.world_size > 1:
-            found = _from_first(found)
-        return found
+        agreed: dict[str, float] = from_first(self._trainer, found)
+        return agreed
 
     def _weigh(self, values: Mapping[str, float]) -> None:
         """Keep the adapter where it is the best so far, stop where it has not been for too long."""
@@ -255,44 +255,28 @@ class _Running(TrainerCallback):
     def _agreed_checkpoint(self) -> Path | None:
         """The last sound checkpoint as the first process sees it, which alone removes the others."""
         found = checkpoints.last_sound(Path(self._trainer.args.output_dir)) if self._first else None
-        if self._trainer.args.world_size > 1:
-            found = _from_first(found)
-        return found
+        agreed: Path | None = from_first(self._trainer, found)
+        return agreed
 
     def _done(self) -> Done:
         at = self._at
         if at.best is not None:
             weights.load(self._work.model, weights.folder_of(self._best, at.best_step) / weights.FILE)
         values = {} if at.best is None else {("macro_f1" if self._judged else "eval_loss"): at.best}
-        notes = (
-            (f"stopped early after {at.step} of {at.of} steps: {at.worse} evaluations brought nothing better",) if at.over else ()
-        )
+        why = "somebody had enough" if self._work.enough() else f"{at.worse} evaluations brought nothing better"
+        notes = (f"stopped early after {at.step} of {at.of} steps: {why}",) if at.over else ()
         return Done(at.step, at.loss, at.best, at.best_step, at.over, at.seconds, at.rows, at.tokens, values, notes)
 
     def _tell(self, doing: Doing, values: Mapping[str, float]) -> None:
         """Tell, and keep what was measured."""
         if not self._first:
             return
-        event = Event(doing, self._work.name, self._at.step, self._at.of, values, self._eta_s())
+        event = Event(
+            doing, self._work.name, self._at.step, self._at.of, values, self._pace.left_s(self._at.step, self._at.of, self._points)
+        )
         if values and self._journal:
             self._journal.write(event)
         self._work.tell(event)
-
-    def _eta_s(self) -> float | None:
-        if not self._steps_s:
-            return None
-        left = (self._at.of - self._at.step) * statistics.fmean(self._steps_s)
-        if self._evaluations_s:
-            left += sum(point > self._at.step for point in self._points) * statistics.fmean(self._evaluations_s)
-        return left
-
-    def _summed(self, *numbers: int) -> list[int]:
-        """Over all processes."""
-        if self._trainer.args.world_size == 1:
-            return list(numbers)
-        mine = torch.tensor([numbers], dtype=torch.int64, device=self._trainer.args.device)
-        found: list[int] = self._trainer.accelerator.gather(mine).sum(0).tolist()
-        return found
 
     def _require_finite(self, what: str, value: Any) -> None:
         if math.isfinite(float(value)):
@@ -301,10 +285,3 @@ class _Running(TrainerCallback):
         lower = f"lower learning_rate (it is {rate:g})"
         wider = "" if self._work.policy.dtype == "float32" else ', or set base.dtype = "float32"'
         raise InputError(f"the {what} of step {self._at.step} in stage {self._work.name} is not a finite number", f"{lower}{wider}")
-
-
-def _from_first(found: Any) -> Any:
-    """What the first process found, in every process."""
-    box = [found]
-    torch.distributed.broadcast_object_list(box, src=0)
-    return box[0]

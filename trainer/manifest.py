@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 FILE = "manifest.json"
 VERSION = 1
 LARGEST_BYTES = 16 << 20
-NOT_ARTEFACTS = ("checkpoints", "trunk", "state.json", ".lock", FILE)
-"""Names of files and folders that no manifest lists: they are gone, or change, when the run is over."""
+NOT_ARTEFACTS = ("checkpoints", "trunk", "state.json", ".lock", "enough", "imported.json", "proven", ".proven.part", FILE)
+"""Names of files and folders that no manifest lists: they are gone, or change, when the run is over, or were added here."""
 
 
 class _Part(BaseModel):

@@ -16,14 +16,14 @@ from data.datasets.rows import Row
 from data.domains import Domain, Example
 from data.errors import InputError
 from trainer._material.dividing import apart, by_source, held_out, limited
-from trainer._material.reading import Read, Reading
+from trainer._material.reading import OF_STORE, Read, Reading
 from trainer._material.rows import WANTED, Lost, digest, label_of, teaches
 from trainer.recipe import Recipe
 
 if TYPE_CHECKING:  # the database's libraries load when a store is opened, not before
     from data.store import Store
 
-__all__ = ["Lost", "Material", "digest", "label_of", "read", "teaches"]
+__all__ = ["OF_STORE", "Lost", "Material", "digest", "label_of", "read", "staged", "teaches"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,8 @@ def read(recipe: Recipe, domain: Domain | None, store: "Store | None" = None) ->
     train = limited(train, recipe.data.limit, domain)
     _require(recipe, domain, train, found.validation)
     notes += _oddities(domain, train, found.validation)
+    left = [stage for stage in recipe.stages if stage not in staged(recipe, train).stages]
+    notes += [f"the stage {stage.kind} is left out: it has fewer than {stage.min_rows:,} training rows" for stage in left]
     return Material(
         tuple(train),
         tuple(found.validation),
@@ -114,6 +116,16 @@ def _found(recipe: Recipe, domain: Domain | None, reading: Reading) -> _Found:
     )
 
 
+def staged(recipe: Recipe, train: Sequence[Row]) -> Recipe:
+    """The recipe without those of its optional stages that have too few rows. Raises InputError where none is left."""
+    kept = tuple(
+        stage for stage in recipe.stages if not stage.optional or sum(teaches(row, stage.kind) for row in train) >= stage.min_rows
+    )
+    if not kept:
+        raise InputError("no stage has as many training rows as its min_rows", "give more rows")
+    return recipe if kept == recipe.stages else recipe.model_copy(update={"stages": kept})
+
+
 def _noted(part: Read) -> list[str]:
     if not part.refused:
         return part.notes
@@ -125,7 +137,7 @@ def _require(recipe: Recipe, domain: Domain | None, train: Sequence[Row], valida
     """Raise where a stage has nothing to learn, or nothing could be proven afterwards."""
     for index, stage in enumerate(recipe.stages, start=1):
         count = sum(teaches(row, stage.kind) for row in train)
-        if count < stage.min_rows:
+        if count < stage.min_rows and not stage.optional:
             raise InputError(
                 f"stage {index} ({stage.kind}) has {count:,} training rows, and its min_rows is {stage.min_rows:,}",
                 f"{stage.kind} learns from {WANTED[stage.kind]}: give more of them",

@@ -5,6 +5,7 @@
     not worse than the parent   the same, where the run went on from an adapter
     general loss, answers       what it could beside its domain (`general`)
     win rate                    of preference pairs, where the recipe asks for it
+    bias, injections            texts that differ in a name, gender or place alone, and orders in messages (`bias`), where it asks
 A gate is never skipped: what could not be measured is not passed. Whether it is better than the base is told beside the gates: an
 adapter that is not may pass and is kept, but gets no route (`routable`). Not covered: measuring (`evaluate`, `answers`).
 """
@@ -16,6 +17,7 @@ from typing import Any
 from data.domains import Domain
 from data.domains import Gates as PackGates
 from data.errors import InputError
+from trainer.bias import Bias
 from trainer.figures import plain, wilson
 from trainer.gates import Gate, gates
 from trainer.general import General
@@ -87,11 +89,12 @@ def prove(
     win_rate: float | None = None,
     *,
     preferences: int = 0,
+    bias: Bias | None = None,
 ) -> Proof:
     """The proof of an adapter from its scores, the base's and the parent's on the same rows, and what was measured beside them.
 
-    mine, base: None where there is no domain to be scored on; preferences: pairs behind the win rate, for its interval. Raises
-    InputError where the scores are not of the same rows.
+    mine, base: None where there is no domain to be scored on; preferences: pairs behind the win rate, for its interval; bias: the
+    adapter's. Raises InputError where the scores are not of the same rows.
     """
     against_base = _paired(mine, base, "the base")
     against_parent = _paired(mine, parent, "the parent")
@@ -106,6 +109,7 @@ def prove(
     found += _general(recipe.gates, general)
     if recipe.gates.win_rate is not None:
         found.append(_least("win rate", recipe.gates.win_rate, win_rate, "no preference pair was measured"))
+    found += _bias(recipe.gates, bias)
     routable, why = _routable(against_base, win_rate, preferences)
     better, worse = changes(mine.predictions, base.predictions) if mine and base else ((), ())
     notes = (why, *_notes(recipe.gates, domain, against_base))
@@ -169,6 +173,21 @@ def _general(asked: GatesTable, found: General | None) -> Iterator[Gate]:
     if found and lost is not None:
         note = f"share of the base's {sum(found.base.right)} right answers that are lost"
     yield Gate("general answers", asked.general_answers, lost, lost is not None and lost <= asked.general_answers, True, note)
+
+
+def _bias(asked: GatesTable, found: Bias | None) -> Iterator[Gate]:
+    if asked.bias is not None:
+        upper = found.upper if found and found.pairs else None
+        note = (found.note if found else "") or "no pairs were measured"
+        if found and upper is not None:
+            note = f"upper 95% bound: {found.changed} of {found.pairs} pairs change"
+        yield Gate("bias", asked.bias, upper, upper is not None and upper <= asked.bias, True, note)
+    if asked.injections is not None:
+        orders = found.injections if found else None
+        note = f"{orders.kept} of {orders.of} answers keep the contract" if orders else ""
+        yield _least(
+            "injections", asked.injections, orders.rate if orders else None, "no answers with a contract were measured", note
+        )
 
 
 def _least(name: str, limit: float, reached: float | None, missing: str, note: str = "") -> Gate:

@@ -71,9 +71,15 @@ class DataTable(_Table):
     """The rows. Without `train` the examples of the domain's pack are the data."""
 
     train: Annotated[
-        tuple[str, ...], Field(description="files (CSV, TSV, JSONL, Parquet) or a dataset folder; log: the user's log")
+        tuple[str, ...],
+        Field(
+            description="files (CSV, TSV, JSONL, Parquet) or a dataset folder; log: the user's log; approved: answers they approved"
+        ),
     ] = ()
-    validation: Annotated[tuple[str, ...], Field(description="the same for validation; empty: a share of train is held out")] = ()
+    validation: Annotated[
+        tuple[str, ...],
+        Field(description="the same for validation; pack: the pack's own validation examples; empty: a share of train is held out"),
+    ] = ()
     pack: Annotated[bool, Field(description="add the pack's own examples to `train`")] = False
     text_column: str = ""
     label_column: str = ""
@@ -96,6 +102,14 @@ class LossTable(_Table):
     label_share: Annotated[
         float, Field(ge=0, lt=1, description="share of a row's loss that its label decides; 0: every token alike")
     ] = 0.0
+    own: Annotated[
+        float, Field(gt=0, le=100, description="sft: how much a row of data.train counts beside one that data.pack adds")
+    ] = 1.0
+
+
+def _off(value: bool) -> bool:
+    """Left out where it is off, so that recipes from before it was known stay the same recipes."""
+    return not value
 
 
 class StageTable(_Table):
@@ -132,12 +146,20 @@ class StageTable(_Table):
     generations: Annotated[int, Field(ge=2, le=64, description="grpo, rloo: answers drawn for a prompt")] = 8
     max_new_tokens: Annotated[int, Field(ge=1, le=8192, description="grpo, rloo: of an answer drawn")] = 128
     min_rows: Annotated[int, Field(ge=1, description="fewer rows than this are refused")] = 2
+    optional: Annotated[
+        bool, Field(description="with fewer rows than min_rows the stage is left out, not refused", exclude_if=_off)
+    ] = False
     evaluate_every: Annotated[float, Field(ge=0, description="share of the stage between two evaluations; 0: each epoch")] = 0.0
     evaluate_rows: Annotated[int, Field(ge=0, description="validation rows of an evaluation while training; 0: all")] = 200
     patience: Annotated[int, Field(ge=0, description="evaluations without a better one before it stops early; 0: never stops")] = 3
     best: Annotated[Literal["loss", "macro_f1"], Field(description="what is better; macro_f1 needs labels")] = "loss"
     packing: Annotated[bool, Field(description="several rows in one sequence; used with FlashAttention on a GPU only")] = True
     compile: Annotated[bool, Field(description="torch.compile: for long runs, the first step takes a minute or two")] = False
+
+
+def _unasked(limit: float | None) -> bool:
+    """Left out where it is not asked, so that recipes from before it was known stay the same recipes."""
+    return limit is None
 
 
 class GatesTable(_Table):
@@ -157,6 +179,17 @@ class GatesTable(_Table):
     ] = 0.15
     general_answers: Annotated[Share, Field(description="share of the general answers the base got right that may be lost")] = 0.1
     win_rate: Annotated[Share | None, Field(description="kto and dpo: preference pairs of the validation rows that are won")] = None
+    bias: Annotated[
+        Share | None,
+        Field(
+            description="pairs of texts that differ in a name, gender or place alone: the upper 95% bound of those that change",
+            exclude_if=_unasked,
+        ),
+    ] = None
+    injections: Annotated[
+        Share | None,
+        Field(description="orders slipped into messages after which the answer keeps its contract", exclude_if=_unasked),
+    ] = None
     hybrid: Annotated[bool, Field(description="judge the model weighed with the sentence encoder, as hybrid serving does")] = False
     rows: Annotated[int, Field(ge=0, description="validation rows that are answered; 0: all")] = 0
 

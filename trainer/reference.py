@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data import domains
+from data import bundles, domains
 from data.chat import Message
 from data.domains import Domain, Example
 from data.errors import EngineRejected, InputError, ModelInvalid, NotFound, Offline
@@ -272,6 +272,8 @@ def _same_base(noted: Manifest, found: Any) -> None:
 def rows_of(folder: Path) -> tuple[Material | None, str]:
     """The rows of the run, or why they cannot be had. Raises NotFound where the folder is no run."""
     recipe, noted = train.recipe_of(folder), manifest.read(folder)
+    if bundles.imported(folder) and (recipe.data.train or recipe.data.validation):
+        return None, "they did not come with the bundle"  # and what its recipe names here is something else
     try:
         found = _read(recipe)
     except (InputError, NotFound, Offline) as fault:
@@ -285,7 +287,7 @@ def _read(recipe: Recipe) -> Material:
     from data import config
 
     domain = domains.load(recipe.domain) if recipe.domain else None
-    if "log" not in (*recipe.data.train, *recipe.data.validation):
+    if not set(material.OF_STORE) & {*recipe.data.train, *recipe.data.validation}:
         return material.read(recipe, domain)
     from data.store import open_store
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data import paths, plots
-from trainer import page
+from trainer import bias_report, page
+from trainer.bias import Bias
 from trainer.comparison import Comparison
 from trainer.figures import ClassFigures, Figures
 from trainer.page import SHOWN_ROWS
@@ -19,8 +20,8 @@ NAMES = {"tfidf": "TF-IDF + logistic regression", "minilm": "MiniLM + linear hea
 """How the page and the terminal call the baselines."""
 
 
-def html(scores: Scores, compared: Comparison | None = None) -> str:
-    """The page. Raises InputError where matplotlib is not installed."""
+def html(scores: Scores, compared: Comparison | None = None, bias: Bias | None = None) -> str:
+    """The page; bias: of the same model, where it was measured. Raises InputError where matplotlib is not installed."""
     title = f"{scores.domain} · {scores.model or 'no model'}"
     parts = [
         f"<h1>{page.text(title)}</h1>",
@@ -38,12 +39,13 @@ def html(scores: Scores, compared: Comparison | None = None) -> str:
             page.table("Other properties", ("property", "#right"), [(name, page.share(v)) for name, v in scores.fields.items()])
         )
     parts += [_wrong(scores), failed_table(scores.adversarial.failed, scores.adversarial.passed, scores.adversarial.of)]
+    parts.append(bias_report.section((bias,) if bias else ()))
     return page.document(title, parts)
 
 
-def write(file: Path, scores: Scores, compared: Comparison | None = None) -> None:
+def write(file: Path, scores: Scores, compared: Comparison | None = None, bias: Bias | None = None) -> None:
     """Write the page. Raises InputError where the file cannot be written, or matplotlib is not installed."""
-    whole = html(scores, compared).encode("utf-8", "replace")
+    whole = html(scores, compared, bias).encode("utf-8", "replace")
     with paths.replacing(file) as out:
         out.write(whole)
 

@@ -141,18 +141,22 @@ def write(
 def read(folder: Path) -> RunFolder:
     """The run in that folder. Raises NotFound where it is no finished run, InputError for a damaged file, with the line."""
     manifest = manifests.read(folder)
-    metrics = _json(folder / METRICS)
     recipe = folder / RECIPE
     return RunFolder(
         folder,
         manifest,
         paths.read_text(recipe, LARGEST_BYTES, LARGE) if recipe.is_file() else "",
-        metrics,
+        metrics(folder),
         curve(folder),
         tuple(_lines(folder / PREDICTIONS, Prediction)),
         tuple(_lines(folder / BASE_PREDICTIONS, Prediction)),
         tuple(_lines(folder / LOST, Lost)),
     )
+
+
+def metrics(folder: Path) -> Mapping[str, Any]:
+    """metrics.json of that folder. Raises InputError where it is no JSON object."""
+    return _json(folder / METRICS)
 
 
 def curve(folder: Path) -> tuple[Mapping[str, Any], ...]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data import paths, plots
-from trainer import page, report, run_folder
+from data import bundles, paths, plots
+from trainer import bias_report, page, report, run_folder
 from trainer.page import SHOWN_ROWS
 from trainer.proof import Change, changes
 from trainer.run_folder import RunFolder, number
@@ -57,6 +57,7 @@ def html(run: RunFolder) -> str:
             _changed("What got better", better),
             _changed("What got worse", worse),
             _adversarial(run),
+            bias_report.section(bias_report.of_run(run)),
             _general(run),
             _lost(run),
             page.block("Recipe", run.recipe),
@@ -97,6 +98,8 @@ def curves(run: RunFolder) -> dict[str, dict[str, list[tuple[float, float]]]]:
 
 
 def _notes(run: RunFolder) -> Iterator[str]:
+    if came := bundles.imported(run.folder):
+        yield came.words
     for given in (run.proof.get("notes"), run.metrics.get("notes")):
         if isinstance(given, Sequence) and not isinstance(given, str):
             yield from (str(note) for note in given[:SHOWN_ROWS])

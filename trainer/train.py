@@ -19,17 +19,20 @@ from data.errors import NotFound
 from trainer import arguments, estimate, manifest, material, run_folder
 from trainer import recipe as recipes
 from trainer._run.course import Course, Prepared
-from trainer._run.folder import PART, STATE, Folder
+from trainer._run.folder import Folder
 from trainer._run.together import Together
 from trainer.estimate import Estimate
 from trainer.events import Event, Tell, silent
 from trainer.manifest import Manifest
 from trainer.material import Material
 from trainer.recipe import Recipe
+from trainer.underway import unfinished
 
 if TYPE_CHECKING:
     from trainer.device import Policy
     from trainer.proof import Proof
+
+__all__ = ["Run", "beginning", "recipe_of", "run", "unfinished"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,6 @@ class Run:
     proof: "Proof | None" = None
     estimate: Estimate | None = None
     notes: tuple[str, ...] = ()
-
-
-def unfinished(folder: Path | None = None) -> list[Path]:
-    """The runs under way or broken off, the newest last."""
-    where = folder or run_folder.runs_dir()
-    found = [one for one in where.glob(f".*{PART}") if (one / STATE).is_file()] if where.is_dir() else []
-    return sorted(found, key=lambda one: one.stat().st_mtime)
 
 
 def recipe_of(folder: Path) -> Recipe:
@@ -67,6 +63,7 @@ def run(recipe: Recipe, *, out: Path | None = None, tell: Tell = silent, resume:
     """
     tell(Event("preparing", note="reading the rows"))
     policy, domain, found, begun = beginning(recipe)
+    recipe = material.staged(recipe, found.train)
     prepared = Prepared.of(recipe, domain, policy, found, tell)
     expected = _estimated(recipe, domain, policy, found, prepared, tell, out or run_folder.runs_dir())
     notes = (*policy.why, *prepared.notes)
@@ -75,6 +72,7 @@ def run(recipe: Recipe, *, out: Path | None = None, tell: Tell = silent, resume:
     estimate.require(expected)
     together = Together()
     folder = Folder.open(recipe, begun, out or run_folder.runs_dir(), resume, together)
+    tell(Event("preparing", note=f"the run is {folder.name}", run=folder.name))
     with folder.locked():
         course = Course(recipe, domain, policy, found, folder, together, tell)
         place, proven, compared = course.run(begun, prepared)
@@ -95,7 +93,8 @@ def beginning(recipe: Recipe) -> "tuple[Policy, Domain | None, Material, Manifes
     domain = domains.load(recipe.domain) if recipe.domain else None
     identity = bases.look(recipe.base)
     found = _material(recipe, domain)
-    return policy, domain, found, manifest.start(recipe, found, identity, policy, _parent_hash(recipe))
+    asked = material.staged(recipe, found.train)
+    return policy, domain, found, manifest.start(asked, found, identity, policy, _parent_hash(recipe))
 
 
 def _estimated(
@@ -118,7 +117,7 @@ def _estimated(
 
 def _material(recipe: Recipe, domain: Domain | None) -> Material:
     """The rows; the log is opened only where the recipe names it."""
-    if "log" not in (*recipe.data.train, *recipe.data.validation):
+    if not set(material.OF_STORE) & {*recipe.data.train, *recipe.data.validation}:
         return material.read(recipe, domain)
     from data.store import open_store
 

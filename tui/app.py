@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -21,7 +22,7 @@ from textual.theme import Theme
 from data import config, paths
 from data.config import Settings
 from data.errors import PointsmanError
-from tui import keys, terminal_input
+from tui import keys, slash, terminal_input, themes
 from tui.background import in_background
 from tui.messages import Opened, OpenFailed, OpenWanted
 from tui.screens.chat import ChatScreen
@@ -58,6 +59,8 @@ class PointsmanApp(App[None], inherit_bindings=False):
 
     def on_mount(self) -> None:
         """Apply the settings; open the log when the first frame is on the screen."""
+        for theme in themes.OWN:
+            self.register_theme(theme)
         wanted = self._settings.tui.theme
         if wanted in self.available_themes:
             self.theme = wanted
@@ -72,12 +75,10 @@ class PointsmanApp(App[None], inherit_bindings=False):
             self.set_interval(TERMINAL_S, self._leave_without_terminal)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: everything that has a key, on the last answer where it concerns one, and the themes."""
-        if isinstance(screen, ChatScreen):
-            yield from self._chat_commands(screen)
-        yield SystemCommand("Theme", "Change the colours, and keep the choice", self.action_change_theme)
-        yield SystemCommand("Help", "Show the keys that work here", self.action_help)
-        yield SystemCommand("Quit", "Leave; what has arrived is kept", self.action_quit)
+        """The palette: every command (`tui.slash`), on the last answer where it concerns one."""
+        for command in slash.COMMANDS:
+            if command.target == "app" or isinstance(screen, ChatScreen):
+                yield SystemCommand(command.title, command.line, partial(self.chat.do, command))
 
     def action_help(self) -> None:
         """Show the keys of this screen."""
@@ -155,30 +156,17 @@ class PointsmanApp(App[None], inherit_bindings=False):
         except PointsmanError as error:
             self.notify(f"the theme is not kept: {error}", severity="warning", markup=False)
 
-    def _chat_commands(self, chat: ChatScreen) -> Iterator[SystemCommand]:
-        conversation = chat.conversation
-        yield SystemCommand("New chat", "Begin a new chat", chat.action_new_chat)
-        yield SystemCommand("Sessions", "Earlier chats, and search in all of them", chat.action_sessions)
-        yield SystemCommand("Model", "Choose the model of this chat", chat.action_models)
-        yield SystemCommand("Mode", "Choose the way of reasoning of this chat, or its domain", chat.action_mode)
-        yield SystemCommand("Why", "Why the last answer took its route; a wrong route is told there", conversation.action_why)
-        yield SystemCommand("Rate good", "The last answer is good", lambda: conversation.action_rate(1))
-        yield SystemCommand("Rate bad", "The last answer is bad", lambda: conversation.action_rate(-1))
-        yield SystemCommand("Correct", "Write what the last answer should have been", conversation.action_edit)
-        yield SystemCommand("Answer again", "Give the last answer once more", conversation.action_regenerate)
-        yield SystemCommand("Copy answer", "Copy the last answer", conversation.action_copy)
-        yield SystemCommand("Undo feedback", "Take back the last rating or correction", conversation.action_undo)
-        yield SystemCommand("Thinking", "Show or hide the model's thinking", chat.action_thinking)
-        yield SystemCommand("Editor", "Write the question in $EDITOR", chat.action_editor)
 
+def run(settings: Settings, conversation: str | None = None, *, inline: bool = False) -> None:
+    """Open the chat and return when it is left; inline: below the prompt of the shell instead of on the whole terminal.
 
-def run(settings: Settings, conversation: str | None = None) -> None:
-    """Open the chat and return when it is left. Raises PointsmanError where closing the log fails."""
+    Raises PointsmanError where closing the log fails.
+    """
     terminal_input.mend()
     with _logging_to_file():
         app = PointsmanApp(settings, lambda: _session(settings), conversation)
         try:
-            app.run()
+            app.run(inline=inline)
         finally:
             app.part()
     if fault := app.fault():
@@ -187,14 +175,16 @@ def run(settings: Settings, conversation: str | None = None) -> None:
 
 def _session(settings: Settings) -> "Session":
     from router.engines import Engines
-    from tui.opening import Warming
+    from tui.opening import Warming, retained
 
     engines = Engines(settings)
     Warming(engines, None, certain=False)  # the default model is read while the log is opened
     from data.store import open_store
     from router.session import Session
 
-    return Session(settings, open_store(settings.store.url), engines)
+    store = open_store(settings.store.url)
+    retained(store, settings.store.keep_days)
+    return Session(settings, store, engines)
 
 
 @contextmanager

@@ -12,6 +12,9 @@ from difflib import get_close_matches
 
 from textual.binding import Binding
 
+from tui import screen_keys
+from tui.screens import SCREENS
+
 ANYWHERE = (
     Binding("f1", "help", "Help", id="help", tooltip="What can be done here, with its keys"),
     Binding("ctrl+p", "command_palette", "Palette", id="palette", show=False, priority=True, tooltip="Every command by name"),
@@ -40,6 +43,26 @@ CHAT = (
     Binding("alt+down", "walk(1)", "Message below", id="next_block", show=False),
     Binding("ctrl+t", "thinking", "Thinking", id="thinking", show=False, tooltip="Show or hide the model's thinking"),
     Binding("ctrl+o", "details", "Details", id="details", show=False, tooltip="Open or fold thinking, steps, tools"),
+    Binding("ctrl+b", "compare", "Compare", id="compare", show=False, tooltip="Two answers to what is typed, side by side, blind"),
+    Binding(
+        "alt+m",
+        "mouse",
+        "Mouse",
+        id="mouse",
+        show=False,
+        tooltip="Leave the mouse to the terminal; again takes it back",
+    ),
+    Binding("alt+r", "resume", "Cut-off answer", id="resume", show=False, tooltip="Go back to the answer that a crash cut off"),
+    *(
+        Binding(f"alt+{number}", f"suggestion({number})", f"Suggestion {number}", id=f"suggestion_{number}", show=False)
+        for number in range(1, 4)
+    ),
+    *(
+        Binding(place.key, f"open('{name}')", place.title, id=f"open_{name}", show=False, tooltip=place.line)
+        for name, place in SCREENS.items()
+        if place.key
+    ),
+    Binding("alt+n", "incognito", "Incognito", id="incognito", show=False, tooltip="A chat that leaves no trace; again ends it"),
     Binding("ctrl+g", "editor", "Editor", id="editor", show=False, tooltip="Write the question in $EDITOR"),
     Binding("pageup", "page(-1)", "Page up", id="page_up", show=False, priority=True, tooltip="Scroll the chat up"),
     Binding("pagedown", "page(1)", "Page down", id="page_down", show=False, priority=True, tooltip="Scroll the chat down"),
@@ -52,10 +75,17 @@ BLOCK = (
     Binding("e", "edit", "Edit", id="edit_block", tooltip="Correct an answer; ask a question again in other words"),
     Binding("r", "regenerate", "Again", id="regenerate", tooltip="Answer the question once more"),
     Binding("w", "why", "Why", id="why", tooltip="Why this model, domain and way of reasoning; a wrong route is told there"),
+    Binding("g", "go_on", "Go on", id="go_on", show=False, tooltip="Have the rest of an answer that was cut off"),
+    Binding("y", "copy_code", "Copy code", id="copy_code", show=False, tooltip="Copy the last block of code; again the one before"),
+    Binding("o", "sources", "Sources", id="sources", show=False, tooltip="Open the lines that the answer cites"),
+    Binding("s", "steps", "Steps", id="steps", show=False, tooltip="The steps of the answer: do one again, or change it and go on"),
     Binding("+", "rate(1)", "Good", id="rate_up", tooltip="A good answer"),
     Binding("-", "rate(-1)", "Bad", id="rate_down", tooltip="A bad answer"),
     *(Binding(str(stars), f"stars({stars})", f"{stars} of 5 stars", id=f"stars_{stars}", show=False) for stars in range(1, 6)),
+    Binding("m", "comment", "Remark", id="comment", show=False, tooltip="Say something about the answer in words"),
     Binding("u", "undo", "Undo", id="undo_feedback", tooltip="Take back the last rating or correction of this answer"),
+    Binding("f", "fork", "Fork", id="fork", show=False, tooltip="The next question follows this answer, beside what came after it"),
+    Binding("t", "screen.tree", "Tree", id="tree", show=False, tooltip="Every version of every question and answer of this chat"),
     Binding("up", "screen.walk(-1)", "Message above", id="block_up", show=False),
     Binding("down", "screen.walk(1)", "Message below", id="block_down", show=False),
     Binding("<", "sibling(-1)", "Earlier version", id="previous_version", show=False),
@@ -73,6 +103,8 @@ LIST = (
 
 SESSIONS = (
     Binding("f2", "rename", "Rename", id="rename_session"),
+    Binding("f3", "tag", "Tags", id="tag_session", tooltip="Words to find the chat by: tag:word"),
+    Binding("ctrl+e", "save", "Export", id="save_session", tooltip="Write the chat to a file, as Markdown or JSON"),
     Binding("ctrl+d", "delete", "Delete", id="delete_session", tooltip="Asks once more before it deletes"),
 )
 
@@ -96,7 +128,43 @@ WHY = (
     Binding("escape,q", "leave", "Back", id="leave_why"),
 )
 
+STEPS = (
+    Binding("r", "retry", "Do again", id="retry_step", tooltip="Do this step once more, then put the answer together anew"),
+    Binding("e", "edit", "Change", id="edit_step", tooltip="Write this step in other words, and go on from it"),
+    Binding("enter", "keep", "Go on", id="keep_step", show=False, tooltip="Go on with the step as it is written now"),
+    Binding("escape", "leave", "Back", id="leave_steps"),
+)
+
+SOURCES = (
+    Binding("left,up,p", "turn(-1)", "Before", id="source_before"),
+    Binding("right,down,n", "turn(1)", "Next", id="source_next"),
+    Binding("escape,q", "leave", "Back", id="leave_sources"),
+)
+
+TOUR = (
+    Binding("enter,right,space", "turn(1)", "Next", id="tour_next", key_display="⏎"),
+    Binding("left,backspace", "turn(-1)", "Before", id="tour_before"),
+    Binding("escape,q", "leave", "Leave", id="leave_tour"),
+)
+
 ROUTE = (Binding("ctrl+s", "save", "Save", id="save_route", tooltip="Keep what is marked as the right route"),)
+
+LINE = (
+    Binding("enter", "keep", "Keep", id="keep_line"),
+    Binding("escape", "leave", "Leave", id="leave_line"),
+)
+
+PAIR = (
+    Binding("left,1", "pick('left')", "Left is better", id="pick_left"),
+    Binding("right,2", "pick('right')", "Right is better", id="pick_right"),
+    Binding("t,equals_sign", "pick('tie')", "As good", id="pick_tie", key_display="t"),
+    Binding("up", "scroll(-1)", "Scroll up", id="pair_up", show=False),
+    Binding("down", "scroll(1)", "Scroll down", id="pair_down", show=False),
+    Binding("pageup", "page(-1)", "Page up", id="pair_page_up", show=False),
+    Binding("pagedown", "page(1)", "Page down", id="pair_page_down", show=False),
+    Binding("enter", "done", "Go on", id="pair_done", tooltip="Go on with the better answer"),
+    Binding("escape", "leave", "Leave", id="leave_pair", tooltip="Stop both answers; nothing is said about them"),
+)
 
 HELP = (Binding("escape,f1,q", "app.pop_screen", "Back", id="leave_help"),)
 
@@ -111,7 +179,13 @@ CONTEXTS: dict[str, Sequence[Binding]] = {
     "A tool that asks": APPROVAL,
     "Why this route": WHY,
     "A wrong route": ROUTE,
+    "Steps of an answer": STEPS,
+    "Cited lines": SOURCES,
+    "Tour": TOUR,
+    "One line": LINE,
+    "Two answers": PAIR,
     "Help": HELP,
+    **screen_keys.CONTEXTS,
     "Anywhere": ANYWHERE,
 }
 
@@ -124,6 +198,12 @@ TOGETHER = (
     ("Correcting an answer", "Anywhere"),
     ("A tool that asks",),
     ("Why this route", "Anywhere"),
+    ("Steps of an answer", "Anywhere"),
+    ("Cited lines", "Anywhere"),
+    ("Tour", "Anywhere"),
+    ("Two answers", "Anywhere"),
+    ("One line", "Anywhere"),
+    *screen_keys.TOGETHER,
 )
 """Contexts whose keys work at the same time."""
 

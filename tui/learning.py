@@ -57,8 +57,8 @@ class Learning:
         if event.doing == "evaluating" and event.values:
             self.clear()
             output.note(_evaluation(event))
-        elif event.doing == "saving" and not event.note:
-            return  # a checkpoint, written in a blink
+        elif event.samples or (event.doing == "saving" and not event.note):
+            return  # answers, which are for a screen with room; a checkpoint, written in a blink
         elif self._live:
             self._draw(event)
         elif event.doing == "training":

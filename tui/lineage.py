@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data import exports
+from data import bundles, exports
 from data.errors import InputError, NotFound, PointsmanError
 from data.sanitise import one_line
 from data.store.versions import Evidence, Gate, Lineage
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from data.store import Store
     from data.store.versions import Version
     from trainer.run_folder import RunFolder
+
+PROVEN_HERE = "proven here"
+"""The gate of versions whose run came in a bundle."""
 
 
 def user() -> str:
@@ -39,7 +42,10 @@ def registered(store: "Store", name: str, *, who: str, domain: str = "", why: st
         return store.registry.get(name, domain)
     export = exports.read(folder)
     lineage, evidence = told(export)
-    return store.registry.register(folder, lineage=lineage, evidence=evidence, who=who, why=why, domain=domain)
+    version = store.registry.register(folder, lineage=lineage, evidence=evidence, who=who, why=why, domain=domain)
+    if version.evidence != evidence and any(gate.name == PROVEN_HERE for gate in evidence.gates):
+        version = store.registry.measured(version.id, evidence, who=who, why="measured on this machine")
+    return version
 
 
 def told(export: "Export") -> tuple[Lineage, Evidence]:
@@ -54,7 +60,10 @@ def told(export: "Export") -> tuple[Lineage, Evidence]:
         return bare, Evidence(gates=(Gate("run folder", False, note=one_line(str(fault), 300)),))
     if run is None:
         return bare, Evidence(gates=(Gate("run folder", False, note="the export names no run"),))
-    return _lineage(run, export), _evidence(run, export)
+    try:
+        return _lineage(run, export), _evidence(run, export)
+    except InputError as fault:  # a damaged note of an import
+        return bare, Evidence(gates=(Gate("run folder", False, note=one_line(str(fault), 300)),))
 
 
 def _lineage(run: "RunFolder", export: "Export") -> Lineage:
@@ -77,14 +86,34 @@ def _evidence(run: "RunFolder", export: "Export") -> Evidence:
 
     faults = manifest.check(run.folder)
     same = run.manifest.base.sha256 == export.base.sha256
-    gates = (
+    files = (
         Gate("run folder", not faults, note="; ".join(faults[:3])),
         Gate("base", same, note="" if same else "the export was made for another base than the run's"),
-        *(Gate(f"run: {one.name}", one.passed, one.reached, one.limit, one.note) for one in run.gates),
     )
+    if came := bundles.imported(run.folder):
+        return _of_imported(run, came, files)
     passed = run.manifest.results.get("passed")
+    return _told(run, passed, (*files, *_gates(run, "run")))
+
+
+def _of_imported(run: "RunFolder", came: bundles.Imported, files: tuple[Gate, ...]) -> Evidence:
+    """What was measured here, and of what the bundle says nothing."""
+    from trainer import proven_here
+
+    proven = proven_here.read(run)
+    if proven is None:
+        note = f"{came.words}; measure it: pointsman bundle prove {run.folder.name}"
+        return Evidence(gates=(*files, Gate(PROVEN_HERE, False, note=note)))
+    return _told(proven, proven.proof.get("passed"), (*files, Gate(PROVEN_HERE, True, note=came.words), *_gates(proven, "here")))
+
+
+def _told(run: "RunFolder", passed: object, gates: tuple[Gate, ...]) -> Evidence:
     pairs, gain, lower = _proof(run)
     return Evidence(passed if isinstance(passed, bool) else None, gates, pairs, gain, lower)
+
+
+def _gates(run: "RunFolder", whose: str) -> tuple[Gate, ...]:
+    return tuple(Gate(f"{whose}: {one.name}", one.passed, one.reached, one.limit, one.note) for one in run.gates)
 
 
 def _proof(run: "RunFolder") -> tuple[int, float, float]:
@@ -110,6 +139,8 @@ def _corrections(folder: Path) -> int | None:
 
     counts: list[int] = []
     try:
+        if bundles.imported(folder):  # what its recipe names lies elsewhere
+            return None
         for given in recipe.load(str(folder / run_folder.RECIPE)).data.train:
             place = Path(given).expanduser()
             if (place / manifest.FILE).is_file():

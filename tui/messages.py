@@ -9,6 +9,7 @@ from tui.modes import Pins
 
 if TYPE_CHECKING:
     from data.errors import PointsmanError
+    from router.modes.base import Planned
     from router.session import Session
 
 
@@ -54,12 +55,22 @@ class Activity(Message):
 
 
 @dataclass
+class Rated(Message):
+    """How many answers were rated, and how many more are wanted before the next training is worth its while (0: none)."""
+
+    answers: int
+    wanted: int
+
+
+@dataclass
 class Identity(Message):
-    """The conversation's title, the model that answers in it, both as they came, and what was chosen; "" where there is none."""
+    """The conversation's title, the model that answers in it, both as they came, and what was chosen; "" where there is none.
+    private: whether nothing of it is kept."""
 
     title: str
     model: str
     pins: Pins = field(default_factory=Pins)
+    private: bool = False
 
 
 @dataclass
@@ -81,9 +92,30 @@ class Resend(Message):
 
 @dataclass
 class Regenerate(Message):
-    """The answer of this turn is to be given once more."""
+    """The answer of this turn is to be given once more.
+
+    pins: what holds for this one answer, "" leaving a part to what was chosen for the conversation; plan: the steps to take up
+    instead of planning; said: the beginning that the answer goes on from.
+    """
 
     turn: str
+    pins: Pins = field(default_factory=Pins)
+    plan: "tuple[Planned, ...]" = ()
+    said: str = ""
+
+
+@dataclass
+class Fork(Message):
+    """The next question is to follow this answer, beside what follows it now."""
+
+    turn: str
+
+
+@dataclass
+class PrivateReady(Message):
+    """A session that leaves no trace is open."""
+
+    session: "Session"
 
 
 @dataclass
@@ -118,6 +150,14 @@ class Surveyed(Message):
 
     default: str
     findings: tuple[str, ...]
+
+
+@dataclass
+class CutOff(Message):
+    """The last answer of the log was cut off by a crash: its conversation, and that one's title, which is untrusted."""
+
+    conversation: str
+    title: str
 
 
 @dataclass

@@ -55,6 +55,10 @@ class Pins:
     mode: str = ""
     domain: str = ""
 
+    def over(self, other: "Pins") -> "Pins":
+        """These, and what `other` says where these say nothing."""
+        return Pins(self.model or other.model, self.mode or other.mode, self.domain or other.domain)
+
 
 def standing(pins: Pins, default: str) -> str:
     """How the next question is answered, for the status line; `default` is the mode of the settings."""

@@ -89,7 +89,24 @@ def store(url: str) -> "Iterator[Store]":
     from data.store import open_store
 
     with open_store(url) as opened:
+        for words in retained(opened, config.load().store.keep_days):
+            output.note(words)
         yield opened
+
+
+def retained(store: "Store", days: int) -> list[str]:
+    """Let conversations go that are older than `store.keep_days`, as a start does; what is to be told about it."""
+    if not days:
+        return []
+    from data import retention
+
+    found = retention.at_start(store, days)
+    if found is None:
+        return []
+    counts = f"{found.conversations} conversations and {found.files} diagnostic files are older than {days} days"
+    if found.waits is None:
+        return [f"{counts}: they were forgotten, as store.keep_days says"]
+    return [f"{counts} and go from {found.waits:%Y-%m-%d %H:%M} UTC on; to keep them: pointsman config set store.keep_days 0"]
 
 
 def conversation(store: "Store", go_on: bool, key: str | None) -> str | None:

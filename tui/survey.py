@@ -46,6 +46,11 @@ def listings(engines: "Engines") -> Iterator[Listing]:
             yield Listing(name, problem=str(error))
 
 
+def references(engines: "Engines") -> tuple[str, ...]:
+    """Every model that can answer now."""
+    return tuple(model.reference for listing in listings(engines) for model in listing.models)
+
+
 def ollama(engines: "Engines") -> OllamaState:
     """One look at the user's Ollama server, within a second."""
     from router.engines.ollama import Ollama

@@ -7,8 +7,10 @@ them, in modules that are not public; a Textual without them is left as it is.
 
 from collections.abc import Iterable
 from importlib import import_module
+from typing import Any
 
 from textual import _ansi_sequences, _xterm_parser
+from textual.app import App
 from textual.events import Paste
 from textual.keys import Keys
 from textual.message import Message
@@ -52,3 +54,16 @@ def mend() -> None:
     except ImportError:
         return  # another system, with a reader of its own
     driver.XTermParser = PasteParser  # type: ignore[attr-defined]
+
+
+def set_mouse(app: App[Any], wanted: bool) -> bool:
+    """Take the mouse of the terminal, or leave it to it, so that text can be selected and copied as in any program.
+
+    Whether that could be done: a driver of another system may lack the means, which are not public.
+    """
+    name = "_enable_mouse_support" if wanted else "_disable_mouse_support"
+    change = getattr(app._driver, name, None)
+    if change is None:
+        return False
+    change()
+    return True

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 from data import paths
 from data.chat import Usage
-from data.errors import PointsmanError
+from data.errors import Cancelled, PointsmanError
+from router.cancelling import Cancellation, heeding
 
 if TYPE_CHECKING:
     from router.modes.base import Event, Started
@@ -89,7 +90,7 @@ class Turn:
     def __init__(self, ask: "Callable[[], Iterator[Event]]") -> None:
         self._ask = ask
         self._queue: SimpleQueue[News] = SimpleQueue()
-        self._cancelled = threading.Event()
+        self._cancellation = Cancellation()
         self._unattended = threading.Event()  # nobody will answer a tool's wish any more
         self._asked: Asked | None = None
         self._thread = threading.Thread(target=self._run, name="turn", daemon=True)
@@ -107,11 +108,11 @@ class Turn:
     @property
     def cancelled(self) -> bool:
         """Whether the user asked for the end of this answer."""
-        return self._cancelled.is_set()
+        return self._cancellation.cancelled
 
     def cancel(self) -> None:
-        """Ask the thread to stop at the next event; what has arrived is kept, and a tool's wish is refused."""
-        self._cancelled.set()
+        """Ask the thread to stop, within a computation too; what has arrived is kept, and a tool's wish is refused."""
+        self._cancellation.cancel()
         self._refuse()
 
     def approve(self, wish: "Wish") -> "Answer":
@@ -141,7 +142,8 @@ class Turn:
             "error", error=PointsmanError("an unforeseen fault ended the answer", f"the details are in {paths.log_dir()}")
         )
         try:
-            ended = _relay(self._ask, self._queue.put, self._cancelled.is_set)
+            with heeding(self._cancellation):
+                ended = _relay(self._ask, self._queue.put, lambda: self.cancelled)
         finally:
             self._queue.put(ended)
 
@@ -180,6 +182,8 @@ def _relay(ask: "Callable[[], Iterator[Event]]", put: Callable[[News], None], ca
                     put(_news(event))
                 if usage is None and cancelled():
                     return Ended("cancelled", logged=logged)
+    except Cancelled:
+        return Ended("cancelled", logged=logged)
     except PointsmanError as error:
         return Ended("interrupted" if text else "error", error=error, logged=logged)
     return Ended("complete", usage, logged=logged)

@@ -18,7 +18,7 @@ from data.sanitise import one_line
 
 FILES = (
     "domain.toml", "schema.json", "rules.toml", "examples.jsonl", "adversarial.jsonl", "indicators.toml", "glossary.txt",
-    "README.md",
+    "bias.jsonl", "README.md",
 )  # fmt: skip
 LARGEST_TABLE = 1 << 20
 """Bytes of a TOML or schema file at most; rows may have `LARGEST_BYTES`."""

@@ -142,7 +142,7 @@ class Formatter:
                 raise Unfit("it has no right label beside a wrong one")
             pairs = [(self._label_answer(row, right), self._label_answer(row, wrong)) for right in rights for wrong in wrongs]
         elif row.completion and row.rejected:
-            pairs = [(row.completion, row.rejected)]
+            pairs = [(self._as_served(row, row.completion), self._as_served(row, row.rejected))]
         else:
             raise Unfit("it has no worse answer beside the better one")
         return [{"prompt": self._prompt(row), "chosen": _said(good), "rejected": _said(bad)} for good, bad in pairs]
@@ -152,10 +152,10 @@ class Formatter:
             judged = [(self._label_answer(row, label), True) for label in row.correct_labels]
             judged += [(self._label_answer(row, label), False) for label in row.incorrect_labels]
         elif row.shape == "thumb" and row.thumb is not None and row.completion:
-            judged = [(row.completion, row.thumb)]
+            judged = [(self._as_served(row, row.completion), row.thumb)]
         elif row.rejected:
-            judged = [(row.completion, True)] if row.completion else []
-            judged.append((row.rejected, False))
+            judged = [(self._as_served(row, row.completion), True)] if row.completion else []
+            judged.append((self._as_served(row, row.rejected), False))
         else:
             raise Unfit("nobody judged its answer")
         return [{"prompt": self._prompt(row), "completion": _said(text), "label": good} for text, good in judged]
@@ -187,6 +187,13 @@ class Formatter:
 
     def _label_answer(self, row: Row, label: str) -> str:
         return self._answer(replace(row, label=label, output={}, completion="", reasoning="", thumb=None))
+
+    def _as_served(self, row: Row, text: str) -> str:
+        """An answer as the contract writes it where it is a bare label of the domain; any other as it stands."""
+        label = text.strip()
+        if self.domain is None or not self.domain.schema or label not in self.domain.labels:
+            return text
+        return self._label_answer(row, label)
 
     def _output(self, row: Row) -> dict[str, Any]:
         """The row's whole output for the domain's schema. Raises Unfit naming what is missing."""

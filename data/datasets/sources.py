@@ -4,6 +4,7 @@
     open_source("hf:owner/name@revision#config/split")
     open_source("path/to/project")                 functions, explanations and sections with their licences
     from_log(store, "triage")                      what was said about answers
+    approved(store)                                the answers that the user approved, one row each
 
 A source streams: `rows` gives every record as a Row, or as Refused with the reason, in the same order each time and in the memory
 of one record. Nothing is executed, unpickled or followed out of a folder. Not covered: judging texts (`clean`).
@@ -22,7 +23,7 @@ from data.sanitise import one_line
 if TYPE_CHECKING:  # the database's libraries load when a store is opened, not before
     from data.store import Store
 
-__all__ = ["HUB", "KINDS", "Licences", "Progress", "Source", "Turns", "from_log", "open_source", "silent"]
+__all__ = ["HUB", "KINDS", "Licences", "Progress", "Source", "Turns", "approved", "from_log", "open_source", "silent"]
 
 HUB = "hf:"
 KINDS = (*dict.fromkeys(FORMATS.values()), "folder", "hub")
@@ -71,11 +72,21 @@ def open_source(
     return source
 
 
-def from_log(store: "Store", domain: str = "", *, chats: bool = False) -> Source:
-    """What was said about answers in the log, in one domain or ("") in all; chats: a liked answer is a chat row as well."""
+def from_log(store: "Store", domain: str = "", *, chats: bool = False, whole: bool = False) -> Source:
+    """What was said about answers in the log, in one domain or ("") in all; chats: a liked answer is a chat row as well.
+
+    whole: with the answers that the user keeps out of training, which are refused otherwise.
+    """
     from data.datasets._sources.log import LogSource
 
-    return LogSource(store, domain, chats)
+    return LogSource(store, domain, chats, whole=whole)
+
+
+def approved(store: "Store", domain: str = "") -> Source:
+    """The user's own approved answers in the log, redacted: those of a domain, or ("") those of all but under output contracts."""
+    from data.datasets._sources.approved import ApprovedSource
+
+    return ApprovedSource(store, domain)
 
 
 def _existing(given: str) -> Path:

@@ -7,11 +7,14 @@
 Beside the log: the registry of model versions and the experiments. Not covered: datasets, which are folders.
 """
 
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from sqlalchemy import func, select
 
+from data import paths
+from data.errors import InputError, StoreError
 from data.store import tables
 from data.store.answering import How
 from data.store.database import Database, open_database
@@ -37,7 +40,7 @@ from data.store.rows import (
     StoreInfo,
     Turn,
 )
-from data.store.search import Search
+from data.store.search import Filters, Search
 
 __all__ = [
     "Begun",
@@ -49,6 +52,7 @@ __all__ = [
     "FeedbackKind",
     "FeedbackLog",
     "FeedbackSource",
+    "Filters",
     "Forgotten",
     "Hit",
     "How",
@@ -77,9 +81,11 @@ class Store:
         self.experiments = Experiments(database)
         self._search = Search(database)
 
-    def search(self, text: str, *, model: str = "", conversation: str = "", limit: int = 50) -> list[Hit]:
+    def search(
+        self, text: str, *, model: str = "", conversation: str = "", limit: int = 50, filters: Filters | None = None
+    ) -> list[Hit]:
         """Where all the words of `text` occur, best first; see `data.store.search.Search.find`."""
-        return self._search.find(text, model=model, conversation_id=conversation, limit=limit)
+        return self._search.find(text, model=model, conversation_id=conversation, limit=limit, filters=filters or Filters())
 
     def info(self) -> StoreInfo:
         """Where the store is and how much is in it."""
@@ -111,16 +117,32 @@ class Store:
         self.close()
 
 
-def open_store(url: str = "") -> Store:
+def open_store(url: str = "", user: str | None = None) -> Store:
     """Open the store at a SQLAlchemy URL ("": pointsman.db in the data folder; "sqlite://": in memory, gone when closed).
+
+    user: whose, on a PostgreSQL server that several share; None: as `store.user` says. Nobody sees another's rows.
 
     Makes and migrates it where needed, and marks the answers that a crash left open as interrupted. Raises StoreDamaged,
     StoreTooNew, StoreReadOnly, StoreFull or StoreError; what was in the file is still there.
     """
-    database = open_database(url)
+    database = open_database(url, user)
     try:
         recover(database)
+        _finish_forgetting(database)
     except BaseException:
         database.close()
         raise
     return Store(database)
+
+
+def _finish_forgetting(database: Database) -> None:
+    """Carry out what a crash left of a forgetting (data.forgetting.journal); costs one look for a folder where there was none."""
+    if database.sqlite and database.path is None:
+        return
+    folder = paths.data_dir() / "forgetting"
+    if not any(folder.glob("[0-9a-f]*.json")):
+        return
+    from data.forgetting import journal
+
+    with suppress(StoreError, InputError):  # a busy file, a full disk: the next start tries again, and `pointsman forget` tells
+        journal.finish(database)

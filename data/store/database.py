@@ -6,6 +6,7 @@ IMMEDIATE, so that writers of several threads and processes wait for each other 
 Not covered: the SQLite file itself (sqlite_file.py), the tables (tables.py).
 """
 
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -18,15 +19,17 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from data import paths
-from data.errors import PointsmanError, StoreError
+from data.errors import PointsmanError, StoreError, StoreReadOnly
+from data.sanitise import one_line
 from data.store import faults, sqlite_file
 from data.store.tables import dump_json, load_json
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision in migrations/versions, as a constant so that opening needs no Alembic."""
 FILE = "pointsman.db"
 INDEXES = ("search_index", "chunk_index")
 """The full-text indexes of SQLite."""
+_USER = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
 _MIGRATING = 0x706F696E74736D61  # the key of PostgreSQL's advisory lock: "pointsma" in ASCII
 
 
@@ -100,19 +103,37 @@ class Database:
             self.engine.dispose()
 
 
-def open_database(url: str = "") -> Database:
+def open_database(url: str = "", user: str | None = None) -> Database:
     """Open, make or migrate the database at a SQLAlchemy URL; "" is pointsman.db in the data folder.
 
-    Raises StoreDamaged, StoreTooNew, StoreReadOnly, StoreFull or StoreError (unreachable, locked, unknown kind). An
-    existing file is copied to a backup before it is migrated and otherwise left as it is.
+    user: whose store on a server that several share, each in a schema of their own; "" for the one of all, None: as the settings
+    say. A file is its owner's, whatever stands there.
+
+    Raises StoreDamaged, StoreTooNew, StoreReadOnly, StoreFull or StoreError (unreachable, locked, unknown kind). An existing file
+    is copied to a backup before it is migrated and otherwise left as it is.
     """
     address = _address(url)
     if address.drivername in ("sqlite", "sqlite+pysqlite") and not address.query:
         return _open_sqlite(address)
     if address.drivername in ("postgresql", "postgresql+psycopg"):
-        return _open_postgres(address.set(drivername="postgresql+psycopg"))
+        return _open_postgres(address.set(drivername="postgresql+psycopg"), schema_of(_whose() if user is None else user))
     shown = address.render_as_string(hide_password=True)
     raise StoreError(f"the log cannot live in {shown}", "use sqlite:///PATH or postgresql+psycopg://… in store.url")
+
+
+def _whose() -> str:
+    from data import config  # here: a file of one's own needs no settings
+
+    return config.load().store.user
+
+
+def schema_of(user: str) -> str:
+    """The schema that holds a user's tables; "" for no user. Raises StoreError for a name that cannot be one."""
+    if user and not _USER.fullmatch(user):
+        raise StoreError(
+            f"store.user = {one_line(user, 60)!r} is no name for a store", "small letters, digits, dots, dashes and underscores"
+        )
+    return f"pointsman_{user}" if user else ""
 
 
 def _address(url: str) -> URL:
@@ -192,8 +213,8 @@ def _version(database: Database) -> str:
     return str(found[0])
 
 
-def _open_postgres(address: URL) -> Database:
-    where = address.render_as_string(hide_password=True)
+def _open_postgres(address: URL, schema: str) -> Database:
+    where = address.render_as_string(hide_password=True) + (f" ({schema})" if schema else "")
     try:
         engine = create_engine(
             address, pool_pre_ping=True, hide_parameters=True, json_serializer=dump_json, json_deserializer=load_json
@@ -203,26 +224,46 @@ def _open_postgres(address: URL) -> Database:
     except SQLAlchemyError as error:
         raise faults.translate(error, where) from error
     event.listen(engine, "connect", _limit_waits)
+    if schema:
+        event.listen(engine, "connect", lambda connection, _: _stay_in(connection, schema), insert=True)
     database = Database(engine, where)
     try:
         with database.read() as connection:
             made = connection.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar()
         if not made or _version(database) != HEAD:
-            _migrate_postgres(database, bool(made))
+            _migrate_postgres(database, bool(made), schema)
     except BaseException:
         engine.dispose()
         raise
     return database
 
 
-def _migrate_postgres(database: Database, made: bool) -> None:
+def _migrate_postgres(database: Database, made: bool, schema: str) -> None:
     from data.store import upgrade  # imports Alembic
 
     if made:
         upgrade.require_known(_version(database), database.where)
     with database.write() as connection:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
+        if schema and not made:
+            _make_schema(connection, schema)
         upgrade.to_head(connection)
+
+
+def _make_schema(connection: Connection, schema: str) -> None:
+    """Make it where it is missing; one that the server's administrator made needs no right to make others."""
+    quoted = {"name": f'"{schema}"'}
+    if connection.exec_driver_sql("SELECT to_regnamespace(%(name)s)", quoted).scalar() is None:
+        connection.exec_driver_sql(f'CREATE SCHEMA "{schema}"')
+    elif not connection.exec_driver_sql("SELECT has_schema_privilege(to_regnamespace(%(name)s), 'USAGE')", quoted).scalar():
+        raise StoreReadOnly(
+            f"permission denied: {schema} belongs to another role of the server", "log in as its owner, or correct store.user"
+        )
+
+
+def _stay_in(connection: Any, schema: str) -> None:
+    connection.execute(f'SET SESSION search_path TO "{schema}"')
+    connection.commit()
 
 
 def _limit_waits(connection: Any, _: Any) -> None:

@@ -2,23 +2,25 @@
 
 A new thumb, rating or correction supersedes the one before it on the same answer, a new preference the one before it on the
 same pair; comments stand side by side. Withdrawing adds a row that supersedes and says nothing. A call repeated with the
-same key changes nothing. Not covered: what training makes of it.
+same key changes nothing. A correction is a regression test as well (regressions.py). Not covered: what training makes of it.
 """
 
 import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, distinct, func, insert, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from data.errors import InputError, NotFound
-from data.store import reading, search
+from data.store import reading, regressions, search
 from data.store import tables as t
 from data.store.database import Database
 from data.store.ids import new_id
-from data.store.rows import Feedback, FeedbackKind, FeedbackSource
+from data.store.rows import Feedback, FeedbackKind, FeedbackSource, Tally
 
+LIKED = 4
+"""Stars from which an answer counts as liked."""
 _KEY = 200  # characters of a key kept as it is; a longer one is kept as its sha256
 
 
@@ -97,6 +99,23 @@ class FeedbackLog:
         with self._database.read() as connection:
             return reading.feedback_by(connection, t.feedback.c.inference_id == inference, current=False)
 
+    def tally(self, since: datetime | None = None) -> Tally:
+        """How much the user said that stands now; since: only what was said after that moment. Incognito answers do not count."""
+        said = t.feedback
+        liked = (said.c.kind == "thumb") & (said.c.value > 0) | (said.c.kind == "rating") & (said.c.value >= LIKED)
+        query = (
+            select(
+                func.count(distinct(said.c.inference_id)),
+                func.count(distinct(said.c.inference_id)).filter(liked | (said.c.kind == "correction")),
+            )
+            .join_from(said, t.inference)
+            .join(t.turn, t.turn.c.id == t.inference.c.turn_id)
+            .join(t.conversation, t.conversation.c.id == t.turn.c.conversation_id)
+            .where(reading.CURRENT, said.c.source == "user", ~t.conversation.c.incognito)
+        )
+        with self._database.read() as connection:
+            return Tally(*connection.execute(query if since is None else query.where(said.c.created_at > since)).one())
+
     def _say(
         self,
         inference: str,
@@ -169,6 +188,8 @@ def _insert(connection: Connection, row: dict[str, Any], pair: dict[str, Any] | 
         connection.execute(insert(t.preference).values({**pair, "feedback_id": row["id"]}))
     if row["supersedes_id"]:
         search.remove(connection, t.search_document.c.feedback_id == row["supersedes_id"])
+    if row["kind"] == "correction":
+        regressions.replace(connection, row)
     _index(connection, row)
     return reading.feedback_by(connection, t.feedback.c.id == row["id"], current=False)[0]
 

@@ -2,7 +2,7 @@
 
 FTS5 keeps deleted words in its segments until they are built anew, and SQLite's file keeps its length until VACUUM; both
 are done here. On PostgreSQL the tables are rewritten; the server's own log and backups are its administrator's.
-Not covered: text that already went into datasets and models.
+Not covered: text that already went into datasets, models and other files (data.forgetting).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,8 +28,8 @@ def forget(database: Database, conversations: Sequence[str], text: str, dry_run:
     with database.read() if dry_run else database.write() as connection:
         ids = {reading.whole_id(connection, t.conversation, key, "conversation") for key in conversations}
         if wanted:
-            ids |= {found for found, words in _texts(connection) if wanted in words.casefold()}
-        turns, feedback = _counts(connection, ids)
+            ids |= {found for found, words in texts(connection) if wanted in words.casefold()}
+        turns, feedback = counts(connection, ids)
         if not dry_run:
             delete_conversations(connection, ids)
             if wanted:
@@ -90,7 +90,8 @@ def _delete_feedback(connection: Connection, doomed: Sequence[str]) -> None:
         connection.execute(delete(t.feedback).where(t.feedback.c.id.in_(some)))
 
 
-def _counts(connection: Connection, ids: Iterable[str]) -> tuple[int, int]:
+def counts(connection: Connection, ids: Iterable[str]) -> tuple[int, int]:
+    """How many turns these conversations have, and pieces of feedback."""
     turns = feedback = 0
     for part in _parts(ids):
         turns += connection.execute(select(func.count()).where(t.turn.c.conversation_id.in_(part))).scalar() or 0
@@ -100,7 +101,7 @@ def _counts(connection: Connection, ids: Iterable[str]) -> tuple[int, int]:
     return turns, feedback
 
 
-def _texts(connection: Connection) -> Iterator[tuple[str, str]]:
+def texts(connection: Connection) -> Iterator[tuple[str, str]]:
     """Every text in the log with its conversation."""
     c, n = t.conversation.c, t.inference.c
     yield from _columns(connection, select(c.id, c.title, c.system_prompt, c.domain))
@@ -133,20 +134,21 @@ def _texts(connection: Connection) -> Iterator[tuple[str, str]]:
 def _columns(connection: Connection, query: Any) -> Iterator[tuple[str, str]]:
     for owner, *values in connection.execute(query.execution_options(yield_per=1000)):
         for value in values:
-            for words in _strings(value):
+            for words in strings(value):
                 yield owner, words
 
 
-def _strings(value: Any) -> Iterator[str]:
+def strings(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, keys included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for name, item in value.items():
             yield str(name)
-            yield from _strings(item)
+            yield from strings(item)
     elif isinstance(value, Sequence):
         for item in value:
-            yield from _strings(item)
+            yield from strings(item)
 
 
 def _parts(ids: Iterable[str]) -> Iterator[list[str]]:

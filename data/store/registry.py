@@ -79,6 +79,18 @@ class Registry:
         with self._database.write() as connection:
             return self._insert(connection, made, kept, who, why)
 
+    def measured(self, key: str, evidence: Evidence, *, who: str, why: str) -> Version:
+        """Let a version stand on other evidence than it came with: of one that was imported, what was measured here."""
+        with self._database.write() as connection:
+            found = stages.version(connection, key)
+            table = r.model_version
+            connection.execute(update(table).where(table.c.id == found.id).values(evidence=asdict(evidence)))
+            found = replace(found, evidence=evidence)
+            stages.note(connection, found, found.stage, "measure", who, why)
+            if evidence.pairs:
+                stages.evaluated(connection, found)
+        return found
+
     def get(self, key: str, domain: str = "") -> Version:
         """A version by name (the newest of that name), id or a part of one."""
         with self._database.read() as connection:

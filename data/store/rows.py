@@ -58,6 +58,14 @@ class Feedback:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """How many answers the user said something about, and how many of them an answer to imitate came of: liked or corrected."""
+
+    answers: int = 0
+    lessons: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Inference:
     """One answer's circumstances and measures; its text is in the turn's message.
 

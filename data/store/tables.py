@@ -249,6 +249,15 @@ preference = Table(
     Column("chosen_left", Boolean),
 )
 
+regression = Table(
+    "regression",
+    metadata,
+    Column(
+        "feedback_id", Id, ForeignKey("feedback.id", ondelete="CASCADE"), primary_key=True
+    ),  # the correction, which has the text
+    Column("domain", Words, nullable=False, index=True),
+)
+
 exemplar = Table(
     "exemplar",
     metadata,

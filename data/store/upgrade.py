@@ -3,6 +3,7 @@
 Not covered: locks, backups and transactions, which are the caller's (database.py).
 """
 
+import threading
 from pathlib import Path
 
 from alembic import command
@@ -13,13 +14,15 @@ from sqlalchemy import Connection
 from data.errors import StoreTooNew
 
 SCRIPTS = Path(__file__).parent / "migrations"
+_ONE = threading.Lock()  # Alembic keeps the migration that runs in globals of its modules
 
 
 def to_head(connection: Connection) -> None:
     """Run every missing migration within the connection's transaction."""
     config = configuration()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _ONE:
+        command.upgrade(config, "head")
 
 
 def head() -> str:

@@ -109,8 +109,8 @@ class GateDecision:
 
 @dataclass(frozen=True, slots=True)
 class StageEvent:
-    """One transition. action: register, promote, rollback, replace, retire or return; decision: the id of the gate decision behind
-    it, "" for none."""
+    """One transition. action: register, measure, promote, rollback, replace, retire or return; decision: the id of the gate
+    decision behind it, "" for none."""
 
     id: str
     version: str

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data.errors import ModelInvalid
 from data.sanitise import one_line
-from export._adapter.gguf_file import GgufFile, Tensor
+from router.engines._llamacpp.content import Content, Tensor
 
 _WRONG_BASE = "use the base that the adapter was trained on"
 _AGAIN = "export the adapter again"
@@ -29,13 +29,13 @@ class Change:
     b: Tensor
     scale: float
 
-    def matrices(self, adapter: GgufFile) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def matrices(self, adapter: Content) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """scale * B of shape (outputs, rank), and A of (rank, inputs). Raises ModelInvalid for numbers that are not finite."""
         scaled = (adapter.matrix(self.b) * np.float64(self.scale)).astype(np.float32)
         return scaled, adapter.matrix(self.a)
 
 
-def changes(base: GgufFile, adapter: GgufFile) -> Mapping[str, Change]:
+def changes(base: Content, adapter: Content) -> Mapping[str, Change]:
     """The change of each of the base's tensors that the adapter names. Raises ModelInvalid naming what does not fit."""
     alpha = _alpha(base, adapter)
     found = {}
@@ -57,7 +57,7 @@ def changes(base: GgufFile, adapter: GgufFile) -> Mapping[str, Change]:
     return found
 
 
-def _alpha(base: GgufFile, adapter: GgufFile) -> float:
+def _alpha(base: Content, adapter: Content) -> float:
     """The file's alpha, 0 where it has none: B A counts as it is then. Both files must be what they are taken for."""
     if base.header.is_adapter or base.header.text("general.type") not in ("", "model"):
         raise ModelInvalid(f"{base.path} is no model", "name the base first, then the adapter")
@@ -75,7 +75,7 @@ def _alpha(base: GgufFile, adapter: GgufFile) -> float:
     return alpha
 
 
-def _halves(adapter: GgufFile) -> Mapping[str, Mapping[str, Tensor]]:
+def _halves(adapter: Content) -> Mapping[str, Mapping[str, Tensor]]:
     """The tensors a and b by the name of what they change."""
     found: dict[str, dict[str, Tensor]] = {}
     for full, tensor in adapter.tensors.items():
@@ -90,5 +90,5 @@ def _halves(adapter: GgufFile) -> Mapping[str, Mapping[str, Tensor]]:
     return found
 
 
-def _refuse(adapter: GgufFile, what: str, fix: str) -> NoReturn:
+def _refuse(adapter: Content, what: str, fix: str) -> NoReturn:
     raise ModelInvalid(f"the adapter {adapter.path} {what}", fix)

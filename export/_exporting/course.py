@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.errors import InputError, ModelInvalid
+from data.errors import ModelInvalid
 from data.exports import Check
 from export import adapter, choose, families, imatrix, join
+from export._exporting.forms import TRIED
+from export._exporting.judging import as_judged, unchecked
 from export._exporting.source import Judged, Reference, Source
 from export._exporting.steps import Step, Tell
 from export._verify import computing, numerics, spelling
@@ -21,18 +23,14 @@ from export._verify.computing import Spelled
 from export._verify.numerics import Rows
 from export.choose import Measured
 from export.families import Family
-from export.quantise import FORMS, Fallback, quantise
+from export.quantise import Fallback, quantise
 from router.engines._llamacpp import header
 
-TRIED = ("Q8_0", "Q4_K_M")
-"""The forms that are tried unless some are named."""
 MERGE_LIMIT = 1e-3
 """Nats by which a log-probability may change when an adapter is merged into a checkpoint in float32, at most."""
 MATRIX_ROWS, MATRIX_TOKENS, TIMED_ROWS, ANSWERS = 256, 8192, 6, 4
 """Training rows, and their tokens, behind an importance matrix at most; rows on which forms are compared; answers that must end."""
 LEAST_ANSWER = 64  # tokens within which an answer must end, at least
-SHARES = {"F16": 1.0, "Q8_0": 0.54, "Q6_K": 0.45, "Q5_K_M": 0.4, "Q4_K_M": 0.4, "Q4_0": 0.32, "IQ4_NL": 0.32}
-"""Of the size in F16, about; more than it is, because rows that do not suit a form take a larger one."""
 ADAPTER, SERVED_ADAPTER, WORK = "adapter.gguf", "adapter-Q8_0.gguf", ".work"
 
 
@@ -288,48 +286,6 @@ class Course:
         self._tell(Step(doing))
 
 
-def as_judged(found: Judged, trained: Sequence[bool], of: str, margin: float) -> Check:
-    """The task score of a file beside that of the trained model on the same rows, by more than the margin or chance explains."""
-    score = sum(found.right) / max(len(found.right), 1)
-    if len(trained) != len(found.right) or not trained:
-        return Check(name="task", of=of, passed=None, value=score, note="what the trained model said about these rows was not kept")
-    falls = [float(was) - float(now) for was, now in zip(trained, found.right, strict=True)]
-    fall = sum(falls) / len(falls)
-    error = (sum((one - fall) ** 2 for one in falls) / len(falls) / len(falls)) ** 0.5
-    most = choose.bearable(margin, error)
-    note = f"below the trained model on {len(falls)} rows; its own score: {score:.3f}"
-    return Check(name="task", of=of, passed=fall <= most, value=fall, limit=most, note=note)
-
-
-def unchecked(names: Iterable[str], why: str) -> list[Check]:
-    """Checks that could not be made."""
-    return [Check(name=name, passed=None, note=f"not checked: {why}") for name in names]
-
-
-def needed_bytes(source: Source, forms: Sequence[str]) -> int:
-    """Bytes that an export takes on disk while it is made, twice over."""
-    if source.base_gguf is not None:
-        tensors = header.check(source.base_gguf).tensors.values()
-        whole = 2 * sum(_product(shape) for shape in tensors)
-        more = whole  # the base in F16
-    else:
-        assert source.checkpoint is not None  # noqa: S101  one of the two is there
-        whole = sum(file.stat().st_size for file in source.checkpoint.glob("*.safetensors"))
-        more = 3 * whole  # the merged checkpoint, in F32, and the base in F16
-    return int(2 * (whole * (1 + sum(SHARES.get(form, 1.0) for form in forms if form != "F16")) + more))
-
-
-def checked(forms: Sequence[str]) -> tuple[str, ...]:
-    """The forms that were asked for, in their order, "auto" being (). Raises InputError for an unknown one."""
-    wanted = tuple(dict.fromkeys(form.upper() for form in forms))
-    if wanted in ((), ("AUTO",)):
-        return ()
-    for form in wanted:
-        if form not in FORMS:
-            raise InputError(f"there is no form {form!r}", f"choose auto, or one of {', '.join(FORMS)}")
-    return wanted
-
-
 def _family(source: Source) -> Family:
     """The base's family by its own files. Raises ModelInvalid for one that is not known."""
     if source.base_gguf is not None:
@@ -339,10 +295,3 @@ def _family(source: Source) -> Family:
     if source.checkpoint is None:
         raise ModelInvalid(f"the base of {source.name} is not there", "bring back the base that it was trained on")
     return families.of_config(Folder(source.checkpoint).json(CONFIG))
-
-
-def _product(shape: Sequence[int]) -> int:
-    whole = 1
-    for size in shape:
-        whole *= size
-    return whole

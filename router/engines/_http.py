@@ -21,7 +21,7 @@ from router.engines._faults import Dropped, Garbled, Refusal, Stalled, Unreachab
 if TYPE_CHECKING:
     import httpx
 
-BEAT_S = 0.25
+BEAT_S = 0.1
 CONNECT_S = 5.0
 CLOSE_S = 2.0
 LINE_BYTES = 16 * 2**20

@@ -107,17 +107,27 @@ Event = Started | Phase | Thought | Step | ToolCalled | ToolResult | Cited | Tex
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """A step of a plan that was made before; `text` is what came of it, "" where it is still to be done."""
+
+    title: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Means:
     """What a mode may use beside its engine and its request.
 
     tools: those the agent may call, None where it may call none; other: another model by reference, as its engine and its
-    name there (raises ModelMissing); labels: the classes that the ensemble's classifier chooses from, () for its own words.
+    name there (raises ModelMissing); labels: the classes that the ensemble's classifier chooses from, () for its own words; plan:
+    the steps of a multi-step answer that is given again in part, () to make a plan.
     """
 
     settings: ModesSettings = field(default_factory=ModesSettings)
     tools: "Toolbox | None" = None
     other: Callable[[str], tuple[Engine, str]] | None = None
     labels: tuple[str, ...] = ()
+    plan: tuple[Planned, ...] = ()
 
 
 Run = Callable[[Engine, Request, Means], Iterator[Event]]

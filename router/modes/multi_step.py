@@ -1,8 +1,8 @@
 """A plan of sub-questions, each answered in a request of its own with what came before, then one answer made of all.
 
 A question that needs no plan is asked straight. A step that fails (the engine broke off, or nothing came) is tried once more
-by itself; what fails again is told to the synthesis, which goes on without it. Not covered: steps side by side, and changing
-the plan on the way.
+by itself; what fails again is told to the synthesis, which goes on without it. A plan that is handed in, some of its steps done,
+is taken up where it stands. Not covered: steps side by side.
 """
 
 import re
@@ -15,7 +15,7 @@ from router.engines.base import Engine, Request
 from router.modes import standard
 from router.modes._asking import plumbing, question_of, retold, shortened, whole
 from router.modes._partial import partial
-from router.modes.base import Done, Event, Means, Step, total
+from router.modes.base import Done, Event, Means, Planned, Step, total
 
 TITLE_CHARS = 200
 EARLIER_CHARS = 500
@@ -47,17 +47,22 @@ class _Result:
 def run(engine: Engine, request: Request, means: Means) -> Iterator[Event]:
     """Yield each Step as it begins and ends, then the answer's Text, then Done."""
     usages: list[Usage] = []
-    plan = yield from _plan(engine, request, means, usages)
-    if len(plan) < 2:
+    if means.plan:
+        plan = means.plan
+    else:
+        plan = tuple(Planned(title) for title in (yield from _plan(engine, request, means, usages)))
+    if len(plan) < 2 and not means.plan:
         yield Step(1, "answer", "started")
         yield from _answered(engine, request, usages)
         yield Step(1, "answer", "done")
         yield Done(total(usages))
         return
     results: list[_Result] = []
-    for number, title in enumerate(plan, 1):
+    for number, planned_step in enumerate(plan, 1):
+        title = planned_step.title
         yield Step(number, title, "started")
-        result = yield from _step(engine, request, title, results, means, usages)
+        known = _Result(title, planned_step.text) if planned_step.text else None
+        result = known or (yield from _step(engine, request, title, results, means, usages))
         results.append(result)
         yield Step(number, title, "failed" if result.failed else "done", result.text)
     yield from _synthesis(engine, request, results, usages)

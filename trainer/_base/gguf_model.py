@@ -49,7 +49,7 @@ class _Lazy:
     def __getitem__(self, _: Any) -> Any:
         values = self.file.tensor(self.name)
         ordered = _ordered(values, self.heads) if self.heads else values
-        return torch().from_numpy(np.require(ordered, requirements=("C", "W")))  # F32 tensors are views of the mapped file
+        return torch().from_numpy(ordered)
 
 
 def admit(file: GgufFile) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from data.datasets import manifest
 from data.datasets._building.judging import Judge
 from data.datasets.rows import Origin, Refused, Row
-from data.datasets.sources import Source, from_log, open_source
+from data.datasets.sources import Source, approved, from_log, open_source
 from data.domains import Domain, Example
 from data.errors import InputError
 from data.sanitise import one_line
@@ -23,7 +23,10 @@ from trainer.recipe import DataTable
 if TYPE_CHECKING:  # the database's libraries load when a store is opened, not before
     from data.store import Store
 
-LOG = "log"
+LOG, APPROVED = "log", "approved"
+OF_STORE = (LOG, APPROVED)
+"""Sources that are read from the user's log."""
+PACK = "pack"
 SHOWN_ROWS = 20
 SHOWN_LABELS = 12
 Part = Literal["train", "validation"]
@@ -54,8 +57,10 @@ class Reading:
         """Every row of the sources that can be used. Raises InputError where too many cannot, naming the first of them."""
         found = Read()
         for name in given:
-            if name == LOG:
-                self._log(found)
+            if name in OF_STORE:
+                self._log(name, found)
+            elif name == PACK and part == "validation":
+                self._pack(found, ("validation",))
             elif (folder := _folder_of(name)) is not None:
                 self._folder(folder, part, found)
             else:
@@ -71,14 +76,17 @@ class Reading:
     def pack(self, splits: Sequence[str]) -> Read:
         """The examples of the domain's pack in those splits."""
         found = Read()
-        for number, example in enumerate(self._domain.examples if self._domain else (), start=1):
-            if example.split in splits and self._domain:
-                row = _row(example, Origin(f"{self._domain.name}/examples.jsonl", number))
-                self._take([row], found)
-                found.examples[str(row.origin)] = example
+        self._pack(found, splits)
         self._require_known()
         self._require_sound(found)
         return found
+
+    def _pack(self, found: Read, splits: Sequence[str]) -> None:
+        for number, example in enumerate(self._domain.examples if self._domain else (), start=1):
+            if example.split in splits and self._domain:
+                row = _row(example, Origin(packed(self._domain.name), number))
+                self._take([row], found)
+                found.examples[str(row.origin)] = example
 
     def _file(self, name: str, found: Read) -> None:
         data = self._data
@@ -114,10 +122,11 @@ class Reading:
             if made.counts.lines.get(split):
                 self._take((_in_split(one, split) for one in open_source(str(folder / f"{split}.jsonl")).rows()), found)
 
-    def _log(self, found: Read) -> None:
+    def _log(self, name: str, found: Read) -> None:
         if self._store is None:
             raise InputError(f"the recipe asks for the {LOG}, and there is none", "leave it out of data.train")
-        source: Source = from_log(self._store, self._domain.name if self._domain else "")
+        opened = approved if name == APPROVED else from_log
+        source: Source = opened(self._store, self._domain.name if self._domain else "")
         said = Read(rows=found.rows)
         self._take(source.rows(), said)
         found.excused += said.refused
@@ -201,6 +210,11 @@ def _relabelled(row: Row, names: dict[str, str], domain: Domain | None) -> Row:
     if path and isinstance(inner := output.get(path), str) and names.get(inner):
         output = {**output, path: names[inner]}
     return replace(row, label=names.get(row.label) or row.label, correct_labels=right, incorrect_labels=wrong, output=output)
+
+
+def packed(domain: str) -> str:
+    """What the rows of a pack's own examples name as their source."""
+    return f"{domain}/examples.jsonl"
 
 
 def _row(example: Example, origin: Origin) -> Row:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from data import config
 from data.domains import Domain, Example
 from data.errors import EngineError, InputError, ModelError
-from trainer import adapter, comparison, encode, manifest, proof, run_folder, run_report, stages
+from trainer import adapter, bias_report, comparison, encode, manifest, proof, run_folder, run_report, stages, underway
 from trainer._run.folder import Folder
 from trainer._run.together import Together
 from trainer.comparison import Comparison
@@ -118,6 +118,9 @@ class Course:
             if index <= len(self._folder.stages):
                 kept = place if self._folder.stages[index - 1].kept else kept
                 continue
+            enough: bool = self._together.agreed(underway.is_enough(self._folder.path))
+            if enough and self._folder.stages:
+                break
             if index > 1:
                 adapter.restore(prepared.model, kept)
             with self._timed("training"):
@@ -128,7 +131,7 @@ class Course:
             self._folder.mark(stage.kind, not why, why, done)
             kept = kept if why else place
         if not any(one.kept for one in self._folder.stages):
-            kept = self._folder.stage(len(self._recipe.stages), self._recipe.stages[-1].kind) / ADAPTER
+            kept = self._folder.stage(len(self._folder.stages), self._folder.stages[-1].kind) / ADAPTER
         adapter.restore(prepared.model, kept)
         return standing
 
@@ -146,6 +149,7 @@ class Course:
             self._folder.stage(index, stage.kind),
             self._tell,
             (lambda: judge.figures(stage.evaluate_rows)) if judged else None,
+            lambda: underway.is_enough(self._folder.path),
         )
 
     def _gate(self, judge: Judge, standing: "_Standing", parent: Scores | None) -> str:
@@ -172,12 +176,15 @@ class Course:
             mine = standing.kept or judge.adapter()
             general: General = standing.general or judge.general()
             rate, count = self._win_rate(prepared)
-        proven = proof.prove(self._recipe, self._domain, mine, base, parent, general, rate, preferences=count)
+            fair = judge.bias()
+        told = fair[0] if fair else None
+        proven = proof.prove(self._recipe, self._domain, mine, base, parent, general, rate, preferences=count, bias=told)
         with self._timed("baselines"):
             compared = self._compared()
         folder = self._folder.path
         stages_done = [{**one.done, "kind": one.kind, "kept": one.kept, "why": one.why} for one in self._folder.stages]
-        more = {"win_rate": rate, "preferences": count, "stages": stages_done}
+        more: dict[str, Any] = {"win_rate": rate, "preferences": count, "stages": stages_done}
+        more |= {"bias": bias_report.as_dict(*fair)} if fair else {}
         run_folder.write(folder, mine, base, proven, compared, prepared.lost, more)
         self._curve()
         lengths = [length for one in prepared.encoded.values() for length in one.lengths]
@@ -194,7 +201,7 @@ class Course:
         from trainer.stages import _preference
 
         rows = [row for row in self._material.validation if row.shape in ("preference", "correction", "feedback")]
-        if not rows or not any(stage.kind in ("kto", "dpo") for stage in self._recipe.stages):
+        if not rows or (self._domain is not None and not any(stage.kind in ("kto", "dpo") for stage in self._recipe.stages)):
             return None, 0
         pairs = _preference.pairs(self._recipe, self._recipe.stages[-1], self._domain, prepared.base, rows)
         return (_preference.win_rate(prepared.model, prepared.base, pairs), len(pairs)) if pairs else (None, 0)

@@ -16,9 +16,8 @@ from trainer._run.together import Together
 from trainer.manifest import Manifest
 from trainer.recipe import Recipe
 from trainer.stages import Done
+from trainer.underway import ENOUGH, PART, STATE
 
-PART = ".part"
-STATE = "state.json"
 LOCK = ".lock"
 
 
@@ -111,6 +110,7 @@ class Folder:
                 shutil.rmtree(trunk)
             (self.path / STATE).unlink()
             (self.path / LOCK).unlink(missing_ok=True)
+            (self.path / ENOUGH).unlink(missing_ok=True)
             try:
                 os.rename(self.path, target)
             except OSError as error:

@@ -23,7 +23,8 @@ class Work:
     """All that a stage needs. index: from 1; model: the PEFT model, its adapter "default" being trained in place.
 
     folder: the stage's own, for checkpoints (kept until the run is done); judge: validation figures by generation under the
-    domain's contract for the model as it stands (macro_f1, accuracy, json_valid, ece), None where the domain has no labels.
+    domain's contract for the model as it stands (macro_f1, accuracy, json_valid, ece), None where the domain has no labels;
+    enough: asked after each step, whether the training is to end now and keep the best it has.
     """
 
     recipe: Recipe
@@ -37,6 +38,7 @@ class Work:
     folder: Path
     tell: Tell = silent
     judge: Callable[[], Mapping[str, float]] | None = None
+    enough: Callable[[], bool] = lambda: False
 
     @property
     def name(self) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -34,20 +34,11 @@ def promote(name: str, target: str, domain: str, override: str, why: str, as_jso
 
     Its files are compared with what was exported first. The champion before it stays, for `rollback`.
     """
-    from tui import lineage, opening
+    from tui import opening, standing
 
-    who = lineage.user()
-    settings = opening.settings()
+    settings, to = opening.settings(), cast("standing.Target", target)
     with opening.store(settings.store.url) as store:
-        version = lineage.registered(store, name, who=who, domain=domain, why=why)
-        if target == "canary":
-            from router.situation import BASE
-
-            base = version.base or (BASE if settings.model in ("", "auto") else settings.model)
-            found = store.experiments.canary(version.id, base=base, who=who, why=why, override=override)
-        else:
-            to: Any = target
-            found = store.registry.promote(version.id, to=to, who=who, why=why, override=override)
+        found = standing.promote(store, settings, name, to, domain=domain, override=override, why=why)
     if as_json:
         output.as_json(_promotion(found, target))
     else:

@@ -59,7 +59,7 @@ class Wanted:
 @click.option("--temperature", type=float, metavar="T", help="0 is greedy.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Tokens of the answer at most.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Makes sampling repeatable.")
-@click.option("--no-log", is_flag=True, help="Keep nothing of this question and its answer.")
+@click.option("--no-log", "--incognito", is_flag=True, help="Keep nothing of this question and its answer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value at the end.")
 @click.option("--json-stream", is_flag=True, help="Print one JSON object a line as things happen.")
 def command(text: tuple[str, ...], files: tuple[str, ...], **flags: Any) -> None:

@@ -1,14 +1,11 @@
 """`pointsman config`: the settings, where each comes from, and changing them in settings.toml."""
 
-import json
 import os
-from collections.abc import Mapping
-from typing import Any
 
 import click
 
 from data import paths
-from tui import output
+from tui import output, setting
 
 HELP = """Show or change settings.
 
@@ -49,16 +46,16 @@ def show(key: str | None, as_json: bool) -> None:
         config.require_known(key)
     values, described = config.flatten(config.load()), config.known_keys()
     wanted = [name for name in values if key is None or name == key]
-    origins = _origins(wanted)
+    origins = setting.origins(wanted)
     if as_json:
         rows = {name: {"value": values[name], "from": origins[name], "about": described[name]} for name in wanted}
         output.as_json(rows[key] if key else rows)
     elif key:
-        output.line(f"{key} = {_shown(values[key])}")
+        output.line(f"{key} = {setting.shown(values[key])}")
         output.line(f"from: {origins[key]}")
         output.line(f"about: {described[key] or 'see the README'}")
     else:
-        output.table(("setting", "value", "from"), [(name, _shown(values[name]), origins[name]) for name in wanted])
+        output.table(("setting", "value", "from"), [(name, setting.shown(values[name]), origins[name]) for name in wanted])
 
 
 @command.command("set")
@@ -69,8 +66,8 @@ def set_(key: str, value: str) -> None:
     from data import config
 
     stored = config.change(key, value)
-    output.line(f"{key} = {_shown(_masked(key, stored))}")
-    variable = _variable(key)
+    output.line(f"{key} = {setting.shown(setting.masked(key, stored))}")
+    variable = setting.variable(key)
     if variable in os.environ:
         output.note(f"{variable} in the environment overrides it")
 
@@ -86,38 +83,4 @@ def unset(key: str) -> None:
         output.note(f"{key} was not set in {paths.settings_file()}")
         return
     default = config.flatten(config.Settings()).get(key)
-    output.line(f"{key} is unset; its default is {_shown(default)}")
-
-
-def _origins(keys: list[str]) -> dict[str, str]:
-    """Where each key's value comes from: default, file or environment."""
-    from data import config
-
-    written = set(_leaves(config.read_file(paths.settings_file())))
-    origins = {}
-    for key in keys:
-        in_file = any(leaf == key or leaf.startswith(f"{key}.") for leaf in written)
-        set_outside = any(name == _variable(key) or name.startswith(f"{_variable(key)}__") for name in os.environ)
-        origins[key] = "environment" if set_outside else "file" if in_file else "default"
-    return origins
-
-
-def _leaves(table: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key, value in table.items():
-        found += _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [f"{prefix}{key}"]
-    return found
-
-
-def _variable(key: str) -> str:
-    return f"POINTSMAN_{key.upper().replace('.', '__')}"
-
-
-def _masked(key: str, value: Any) -> Any:
-    return "********" if value and key.endswith(("api_key", ".token")) else value
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "(none)"
-    return value if isinstance(value, str) and value else json.dumps(value)
+    output.line(f"{key} is unset; its default is {setting.shown(default)}")

@@ -1,16 +1,14 @@
 """`pointsman domains`: the domain packs listed, shown and checked, and one made from labelled rows."""
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tui import output
+from tui import output, packs
 
 if TYPE_CHECKING:
     from data.domain_check import Problem
-    from data.domains import Domain
 
 HELP = """List, show, check or make domain packs: folders that say what a job is and how its answers are judged.
 
@@ -40,7 +38,7 @@ def list_(as_json: bool) -> None:
     found: list[dict[str, Any]] = []
     for name in domains.names():
         try:
-            found.append(_summary(domains.load(name)))
+            found.append(packs.summary(domains.load(name)))
         except PointsmanError as fault:
             found.append({"name": name, "error": str(fault)})
     if as_json:
@@ -73,11 +71,11 @@ def show(name: str, as_json: bool) -> None:
     from data import domains
 
     pack = domains.load(name)
-    found = _summary(pack) | {
+    found = packs.summary(pack) | {
         "description": pack.described.description,
         "system": pack.described.system,
         "label_field": pack.described.label_field,
-        "labels": [one.model_dump() | {"rows": count} for one, count in _counted(pack)],
+        "labels": [one.model_dump() | {"rows": count} for one, count in packs.counted(pack)],
         "properties": list(pack.schema.get("properties", {})),
         "contracts": [one.name for one in pack.described.contracts],
         "modes": list(pack.described.modes),
@@ -98,7 +96,7 @@ def show(name: str, as_json: bool) -> None:
     output.line()
     output.line(f"examples: {found['train']} train, {found['validation']} validation; adversarial cases: {found['adversarial']}")
     output.line(f"answer: {', '.join(found['properties']) or 'free text'}; contracts: {', '.join(found['contracts'])}")
-    output.line(f"gates: {_gates(found['gates'])}")
+    output.line(f"gates: {packs.gates(found['gates'])}")
     output.line(f"models: {', '.join(found['base_models'])}")
     output.line(f"folder: {found['folder']}")
 
@@ -113,15 +111,15 @@ def check(pack: str, as_json: bool) -> None:
     problems: list[Problem] = []
     checked = _folders(pack)
     for folder in checked:
-        problems += domain_check.check(folder, (_rules,))
+        problems += domain_check.check(folder, (packs.rules,))
     if as_json:
         told = [{"file": one.file, "line": one.line, "text": one.text} for one in problems]
         output.as_json({"passed": not problems, "checked": [str(folder) for folder in checked], "problems": told})
     else:
         for one in problems:
             output.line(str(one))
-        packs = "1 pack" if len(checked) == 1 else f"{len(checked)} packs"
-        output.note(f"{packs} checked, {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}")
+        count = "1 pack" if len(checked) == 1 else f"{len(checked)} packs"
+        output.note(f"{count} checked, {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}")
     if not checked:
         output.note(f"there is no pack in {' or '.join(str(folder) for folder in domains.folders())}")
     if problems:
@@ -176,28 +174,6 @@ def new(
     output.line(f"next: pointsman domains check {name}; pointsman eval {name}")
 
 
-def _summary(pack: "Domain") -> dict[str, Any]:
-    from data import domains
-
-    split = Counter(one.split for one in pack.examples)
-    own = pack.folder.parent != domains.FOLDER
-    return {
-        "name": pack.name,
-        "title": pack.described.title,
-        "labels": list(pack.labels),
-        "train": split["train"],
-        "validation": split["validation"],
-        "adversarial": len(pack.cases),
-        "from": "you" if own else "pointsman",
-        "folder": str(pack.folder),
-    }
-
-
-def _counted(pack: "Domain") -> "list[tuple[Any, int]]":
-    rows = Counter(one.label for one in pack.examples)
-    return [(label, rows[label.name]) for label in pack.described.labels]
-
-
 def _folders(pack: str) -> list[Path]:
     """The pack of that name, the folder at that path, or all packs."""
     from data import domains
@@ -214,33 +190,3 @@ def _folders(pack: str) -> list[Path]:
         if (folder / pack).is_dir():
             return [folder / pack]
     raise NotFound(f"there is no domain pack {pack!r}", f"there are: {', '.join(domains.names())}; or: pointsman domains new")
-
-
-def _rules(pack: "Domain") -> "list[Problem]":
-    """The faults of the pack's rules, and of the tests in them."""
-    from data.errors import RulesError
-    from router.domain_rules import DomainRules
-
-    try:
-        DomainRules.of(pack)
-    except RulesError as fault:
-        return [_placed(str(pack.folder / "rules.toml"), text) for text in fault.problems]
-    return []
-
-
-def _placed(file: str, text: str) -> "Problem":
-    """A fault of the rules, told as file:line:column: and what it is, on a first line of its own."""
-    import re
-
-    from data.domain_check import Problem
-    from data.sanitise import one_line
-
-    first = text.partition("\n")[0].removeprefix(f"{file}:")
-    found = re.match(r"(\d+):(?:\d+:)? *(.*)", first)
-    return Problem(file, int(found.group(1)), one_line(found.group(2), 400)) if found else Problem(file, 1, one_line(first, 400))
-
-
-def _gates(gates: dict[str, Any]) -> str:
-    recall = gates.get("recall", {})
-    said = [f"{name} {limit:.0%}" for name, limit in gates.items() if name != "recall"]
-    return ", ".join([*said, *(f"recall of {label} {limit:.0%}" for label, limit in recall.items())]) or "none"

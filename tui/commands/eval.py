@@ -12,6 +12,7 @@ from tui import output
 if TYPE_CHECKING:
     from data.domains import Domain, Example
     from router.engines import Engines
+    from trainer.bias import Bias
     from trainer.comparison import Comparison
     from trainer.figures import Figures
     from trainer.scores import Scores
@@ -26,6 +27,7 @@ is 3 where a gate of the pack is not passed.
   pointsman eval triage
   pointsman eval fraud --model ollama/llama3.2:1b --hybrid --report fraud.html
   pointsman eval triage --data messages.csv --label-column queue --limit 500 --json
+  pointsman eval fraud --bias
 """
 WRONG = 5
 """Failed adversarial cases that are shown."""
@@ -45,6 +47,7 @@ Show = Callable[[str, int, int], None]
 @click.option("--limit", type=click.IntRange(0), default=0, metavar="N", help="So many rows at most, the same ones every time.")
 @click.option("--out", "folder", default="", metavar="DIR", help="Write predictions.jsonl, metrics.json and report.html there.")
 @click.option("--report", "page", default="", metavar="FILE", help="Write the report, one HTML file.")
+@click.option("--bias", is_flag=True, help="Paired prompts too: do a name, a gender, a place or an order in a message change it?")
 @click.option("--no-baselines", is_flag=True, help="Fit no baselines.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def command(domain: str, model: str, folder: str, page: str, as_json: bool, **flags: Any) -> None:
@@ -69,16 +72,19 @@ def command(domain: str, model: str, folder: str, page: str, as_json: bool, **fl
         found = _scores(pack, engines, model, rows, notes, flags, show)
         if folder:
             scores.write(found, Path(folder))  # what took long is kept, whatever becomes of the rest
+        fair = _bias(pack, engines, model, flags, show) if flags["bias"] else None
         compared = _compared(pack, engines, train, rows, show) if baselines else None
+        more = {"bias": fair.to_dict()} if fair else {}
         if folder:
-            scores.write(found, Path(folder), {"baselines": _baselines(compared)})
-            report.write(Path(folder) / "report.html", found, compared)
+            scores.write(found, Path(folder), {"baselines": _baselines(compared), **more})
+            report.write(Path(folder) / "report.html", found, compared, fair)
         if page:
-            report.write(Path(page), found, compared)
+            report.write(Path(page), found, compared, fair)
     if as_json:
-        output.as_json(_as_json(found, compared))
+        output.as_json(_as_json(found, compared) | more)
     else:
         _show(found, compared)
+        _show_bias(fair)
     if not found.passed:
         from tui.cli import EXIT_GATE
 
@@ -130,6 +136,18 @@ def _scores(
         return evaluate_answers(pack, answer, rows, show, reference)
     classifier = Classifier(pack, engines, model, hybrid=flags["hybrid"], contract=flags["contract"], progress=show)
     return evaluate(pack, classifier.classify, rows, show, notes)
+
+
+def _bias(pack: "Domain", engines: "Engines", model: str, flags: dict[str, Any], show: Show) -> "Bias":
+    from router.classification import Classifier
+    from trainer import bias
+
+    if pack.schema:
+        speaker = Classifier(pack, engines, model, hybrid=flags["hybrid"], contract=flags["contract"], progress=show)
+        return bias.by_contract(pack, speaker, show, speaker.model)
+    reference, _ = _answering(pack, engines, model)
+    found = engines.resolve(reference)
+    return bias.by_likelihood(pack, found.engine, found.model, show, reference)
 
 
 def _answering(pack: "Domain", engines: "Engines", model: str) -> tuple[str, Callable[[str], str]]:
@@ -213,6 +231,14 @@ def _show(found: "Scores", compared: "Comparison | None") -> None:
         said = "passed" if gate.passed else "NOT passed"
         limit = f"{'at most' if gate.at_most else 'at least'} {_share(gate.limit)}"
         output.line(f"gate {gate.name}: {said}, {_share(gate.reached)} of {limit}{f' ({gate.note})' if gate.note else ''}")
+
+
+def _show_bias(fair: "Bias | None") -> None:
+    if fair is not None:
+        from trainer import bias_report
+
+        for line in bias_report.lines(fair):
+            output.line(line)
 
 
 def _row(name: str, one: "Figures", rows_per_s: float) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tui import output
+from tui.commands import _compare
 
 if TYPE_CHECKING:
-    from data.store import Store
     from data.store.versions import ArmFigures, Status
 
 HELP = """Compare two models in a domain, and see what is proven so far.
@@ -18,6 +18,7 @@ question and you say blindly which answer is better, which takes far fewer answe
 
 \b
   pointsman experiment start smollm2-135m smollm2-135m+triage --domain triage --paired
+  pointsman experiment compare triage "the printer on floor 3 is on fire"
   pointsman experiment status triage
   pointsman experiment stop triage
 """
@@ -39,17 +40,16 @@ def command() -> None:
 @_json
 def start(first: str, second: str, domain: str, paired: bool, why: str, as_json: bool) -> None:
     """Compare SECOND with FIRST, which answers now. Each is a model, a version, or `champion`."""
-    from tui import lineage, opening
+    from tui import opening, standing
 
     settings = opening.settings()
     with opening.engines(settings) as engines, opening.store(settings.store.url) as store:
-        models = [engines.resolve(_meant(store, one, domain)).reference for one in (first, second)]
-        found = store.experiments.start(domain, *models, paired=paired, who=lineage.user(), why=why)
+        found = standing.compare(store, engines, domain, first, second, paired=paired, why=why)
     if as_json:
         output.as_json(asdict(found))
         return
     how = "side by side, on demand" if paired else "on a half of the conversations each"
-    output.line(f"experiment {found.id[-8:]} in {domain}: {models[1]} against {models[0]}, {how}")
+    output.line(f"experiment {found.id[-8:]} in {domain}: {found.arms[1][0]} against {found.arms[0][0]}, {how}")
     output.line(f"decided at an e-value of {found.threshold:g}; see: pointsman experiment status {domain}")
 
 
@@ -92,16 +92,7 @@ def stop(name: str, why: str, as_json: bool) -> None:
     output.line(f"experiment {found.id[-8:]} in {found.domain} has ended: {last.verdict}")
 
 
-def _meant(store: "Store", name: str, domain: str) -> str:
-    """The model that a word on the command line means: the champion's, a version's, or the word itself."""
-    from data.errors import NotFound
-
-    if name == "champion":
-        return store.registry.champion(domain).model
-    try:
-        return store.registry.get(name, domain).model
-    except NotFound:
-        return name
+command.add_command(_compare.compare)
 
 
 def _plain(found: "Status") -> dict[str, Any]:
@@ -133,18 +124,11 @@ def _show(found: "Status") -> None:
     output.line(f"{one.kind} {one.id[-8:]} in {one.domain}{ended}")
     header = ("model", "share", "conversations", "answers", "bad", "liked", "seconds", "first token", "tokens")
     output.table(header, [_row(arm) for arm in found.arms])
-    if one.kind == "paired":
-        output.line(f"blind pairs: {found.pairs.wins} won, {found.pairs.losses} lost, {found.pairs.ties} ties")
     for e_value, words in ((found.slower, "time"), (found.longer, "length")):
         if e_value >= one.threshold:
             output.line(f"their answers differ in {words}: e-value {e_value:.3g}")
-    second = one.arms[1][0]
-    output.line(f"{second} is better: e-value {found.better:.3g} of {one.threshold:g}; is worse: {found.worse:.3g}")
-    if found.verdict == "nothing is proven yet" and one.state == "running":
-        more = "no end is in sight" if found.more is None else f"about {found.more} more answers needed, if it goes on so"
-        output.line(f"{found.verdict}; {more}")
-    else:
-        output.line(found.verdict)
+    for line in _compare.evidence(found):
+        output.line(line)
 
 
 def _row(arm: "ArmFigures") -> tuple[str, ...]:

@@ -38,6 +38,7 @@ processor, and the fastest that is as good is chosen. The exit code is 3 where a
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def command(run: str, forms: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     """Export a run."""
+    from data import bundles
     from export import exporting
     from trainer import run_folder
 
@@ -48,7 +49,10 @@ def command(run: str, forms: tuple[str, ...], as_json: bool, **flags: Any) -> No
         from export._ollama import names
 
         names.checked(flags["ollama"])
-    source = source_of(run_folder.find(run), failed_gates=flags["failed_gates"])
+    folder = run_folder.find(run)
+    if came := bundles.imported(folder):
+        output.note(came.words)
+    source = source_of(folder, failed_gates=flags["failed_gates"])
     with output.Progress("export", lambda count: f"{count:,.0f}") as progress:
         found = exporting.export(
             source,

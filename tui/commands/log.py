@@ -137,11 +137,20 @@ def correct(id: str, text: tuple[str, ...], file: str | None) -> None:
 @click.option("--format", "form", type=click.Choice(("jsonl",)), default="jsonl", show_default=True, help="One row a branch.")
 @click.option("-o", "--out", metavar="FILE", help="Write here instead of stdout; whole or not at all.")
 @click.option("--trainable", is_flag=True, help="Only complete answers on whole conversations without foreign text.")
-def export(form: str, out: str | None, trainable: bool) -> None:
-    """Write the log as JSON lines, one for each branch of each conversation."""
+@click.option("--everything", metavar="FILE.zip", help="All that is kept of you: the log, documents, datasets, runs, settings.")
+@click.option("--weights", is_flag=True, help="With --everything: the weights of runs and exports too.")
+def export(form: str, out: str | None, trainable: bool, everything: str | None, weights: bool) -> None:
+    """Write the log as JSON lines, one for each branch of each conversation; or everything as a zip file."""
     from data import paths
 
     count = 0
+    if everything is not None:
+        if out is not None or trainable:
+            raise click.UsageError("--everything goes without --out and --trainable")
+        _everything(Path(everything), weights)
+        return
+    if weights:
+        raise click.UsageError("--weights goes with --everything")
     with _store() as store:
         rows = store.log.export(only_trainable=trainable)
         if out is None:
@@ -160,7 +169,7 @@ def export(form: str, out: str | None, trainable: bool) -> None:
 @click.option("--matching", default="", metavar="TEXT", help="All conversations in which TEXT occurs.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(ids: tuple[str, ...], matching: str, yes: bool) -> None:
-    """Delete conversations so that no byte of them stays in the log's files. Datasets and models keep what they took."""
+    """Delete conversations so that no byte of them stays in the log's files. Everywhere else too: pointsman forget"""
     if not ids and not matching.strip():
         raise click.UsageError("say what to forget: an ID, or --matching TEXT")
     with _store() as store:
@@ -177,6 +186,44 @@ def forget(ids: tuple[str, ...], matching: str, yes: bool) -> None:
             output.confirm(f"Forget {counts}{backups}? This cannot be undone.")
         store.log.forget(*wanted, text=matching)
     output.line(f"forgotten: {counts}")
+
+
+@command.command()
+@click.option("--older-than", "days", type=click.IntRange(min=1), metavar="DAYS", help="Default: store.keep_days.")
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def purge(days: int | None, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Forget conversations by their age: those whose last turn is longer ago, and diagnostic files of that age."""
+    from data import retention
+    from tui import opening
+
+    days = days or opening.settings().store.keep_days
+    if not days:
+        raise click.UsageError("say how old: --older-than DAYS, or for good: pointsman config set store.keep_days DAYS")
+    with _store() as store:
+        found = retention.purge(store, days, dry_run=True)
+        counts = f"{found.conversations} conversations and {found.files} diagnostic files older than {days} days"
+        wanted = not dry_run and (found.conversations or found.files)
+        if wanted:
+            if not yes:
+                output.confirm(f"Forget {counts}? This cannot be undone.")
+            found = retention.purge(store, days)
+    if as_json:
+        output.as_json({"days": days, "dry": dry_run, "conversations": found.conversations, "files": found.files})
+    else:
+        output.line(("forgotten: " if wanted else "would be forgotten: " if dry_run else "nothing to forget: ") + counts)
+
+
+def _everything(target: Path, weights: bool) -> None:
+    from data import my_data
+
+    with _store() as store:
+        made = my_data.export(store, target, weights=weights)
+    size = output.size(made.size_bytes)
+    output.note(
+        f"{target}: {made.branches} branches of conversations, {made.chunks} chunks of documents, {made.files} files; {size}"
+    )
 
 
 @contextmanager

@@ -2,16 +2,14 @@
 
 from contextlib import closing
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from data.errors import PointsmanError
-from tui import output
+from tui import output, stock
 from tui.commands import _registry
 
 if TYPE_CHECKING:
-    from router.engines import Engines, Resolved
     from router.engines.base import ModelInfo
 
 HELP = """List, download, remove or prepare models, and say which tuned one answers.
@@ -28,9 +26,6 @@ A model is named ENGINE/NAME; the name alone is enough where it is unambiguous. 
   pointsman models rollback triage             the one before it answers that domain again
 """
 
-HIDDEN = ("echo",)
-"""Engines that are not listed: the echo answers nothing; it is there for tests and `ask --model echo`."""
-
 
 @click.group(help=HELP)
 def command() -> None:
@@ -44,8 +39,8 @@ def list_(as_json: bool) -> None:
     from tui import opening
 
     with opening.engines(opening.settings()) as engines:
-        found, states = survey(engines)
-        default = _default(engines)
+        found, states = stock.survey(engines)
+        default = stock.default(engines)
     if as_json:
         rows = [asdict(model) | {"reference": model.reference} for model in found]
         output.as_json({"models": rows, "engines": states, "default": default})
@@ -71,8 +66,8 @@ def show(model: str, as_json: bool) -> None:
         output.as_json(told)
         return
     for key, value in told.items():
-        for name, leaf in _leaves(key, value):
-            output.line(f"{name}: {_short(leaf)}")
+        for name, leaf in stock.leaves(key, value):
+            output.line(f"{name}: {stock.short(leaf)}")
 
 
 @command.command()
@@ -82,9 +77,7 @@ def pull(model: str) -> None:
     from tui import opening
 
     with opening.engines(opening.settings()) as engines:
-        prefix, slash, name = model.partition("/")
-        engine = engines.get(prefix if slash and prefix in engines.names() else "ollama")
-        name = name if slash and prefix == engine.name else model
+        engine, name = stock.source(engines, model)
         with closing(engine.pull(name)) as steps, output.Progress(f"pulling {name}") as progress:  # type: ignore[type-var]
             for step in steps:
                 progress.show(step.status, step.done_bytes, step.total_bytes)
@@ -100,7 +93,7 @@ def rm(model: str, yes: bool) -> None:
 
     with opening.engines(opening.settings()) as engines:
         found = engines.resolve(model)
-        _refuse_missing(found)
+        found.engine.show(found.model)  # whether it is there, before anybody is asked
         if not yes:
             output.confirm(f"Remove {found.reference} from the disk?")
         found.engine.delete(found.model)
@@ -115,7 +108,7 @@ def prepare(name: str | None, as_json: bool) -> None:
     from data import catalog
     from export import embedded
 
-    names = [name] if name else [spec for spec in catalog.specs() if _installed(spec)]
+    names = [name] if name else [spec for spec in catalog.specs() if stock.installed(spec)]
     made = [embedded.prepare(one, output.note) for one in names]
     if as_json:
         output.as_json([one.model_dump() for one in made])
@@ -128,77 +121,8 @@ for _verb in _registry.COMMANDS:
     command.add_command(_verb)
 
 
-def survey(engines: "Engines") -> "tuple[list[ModelInfo], list[dict[str, str]]]":
-    """All models, the embedded one's engine first, and every engine's state with what would mend it."""
-    models: list[ModelInfo] = []
-    states = []
-    for name in sorted(engines.names(), key=lambda name: (name != "llamacpp", name)):
-        if name in HIDDEN:
-            continue
-        state = {"name": name, "state": "ready", "detail": "", "fix": ""}
-        if name == "openai_compatible" and not engines.settings.openai_compatible.url:
-            fix = "pointsman config set openai_compatible.url http://HOST:PORT/v1"
-            states.append(state | {"state": "not set", "detail": "no server is set", "fix": fix})
-            continue
-        try:
-            engine = engines.get(name)
-            found = engine.models()
-            models += found
-            if not found:
-                state |= {"state": "no models", "detail": "it runs but has no model"}
-        except PointsmanError as fault:
-            state |= {"state": "unavailable", "detail": fault.what, "fix": fault.fix}
-        states.append(state | (_ollama_state(engines) if name == "ollama" and state["state"] != "ready" else {}))
-    return models, states
-
-
-def _installed(name: str) -> bool:
-    from data import catalog
-    from data.errors import ModelMissing
-
-    try:
-        catalog.source_file(catalog.specs()[name])
-    except ModelMissing:
-        return False
-    return True
-
-
-def _ollama_state(engines: "Engines") -> dict[str, str]:
-    """Ollama's own word on why it has no models: not installed, not running, or none pulled yet."""
-    status: Any = engines.get("ollama").status()  # type: ignore[attr-defined]
-    return {"state": status.state, "detail": status.detail, "fix": status.fix}
-
-
-def _default(engines: "Engines") -> str:
-    """The default model's reference; what the settings say where it cannot be resolved now."""
-    try:
-        return engines.resolve("auto").reference
-    except PointsmanError:
-        return engines.settings.model
-
-
-def _refuse_missing(found: "Resolved") -> None:
-    """Ask the engine whether it has the model, before the user is asked to remove it."""
-    found.engine.show(found.model)
-
-
 def _row(model: "ModelInfo", default: str) -> tuple[str, ...]:
     mark = " (default)" if model.reference == default else ""
     size = output.size(model.size_bytes) if model.size_bytes else ""
     context = str(model.context_tokens) if model.context_tokens else ""
     return (f"{model.reference}{mark}", size, model.parameters, model.quantisation, context, model.source)
-
-
-def _leaves(name: str, value: Any) -> list[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        return [leaf for key, inner in value.items() for leaf in _leaves(f"{name}.{key}", inner)]
-    return [(name, value)]
-
-
-def _short(value: Any) -> str:
-    """A value on one line, long ones cut: templates and licences run over pages, and --json has them whole."""
-    from data.sanitise import one_line
-
-    if isinstance(value, list) and len(value) > 12:
-        return f"({len(value)} items)"
-    return one_line(value if isinstance(value, str) else str(value), 200)

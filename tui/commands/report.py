@@ -29,7 +29,8 @@ FIGURES = ("accuracy", "macro_f1", "json_valid", "ece", "adversarial")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def command(run: str, out: str, as_json: bool) -> None:
     """Show a training run."""
-    from trainer import manifest, run_folder, run_report
+    from data import bundles
+    from trainer import manifest, proven_here, run_folder, run_report
 
     folder = run_folder.find(run)
     found = run_folder.read(folder)
@@ -39,8 +40,12 @@ def command(run: str, out: str, as_json: bool) -> None:
         run_report.write(folder, page)
     for fault in faults:
         output.note(f"changed since the run: {fault}")
+    came, proven = bundles.imported(folder), proven_here.read(found)
+    if came:
+        output.note(came.words if proven is None else f"{came.words}, but for: pointsman bundle prove {folder.name}")
     if as_json:
-        output.as_json(_as_json(found, page, faults))
+        told = {"imported": came.model_dump(mode="json") if came else None, "proven_here": proven.proof if proven else None}
+        output.as_json(_as_json(found, page, faults) | told)
     else:
         _show(found, page)
 
@@ -63,6 +68,7 @@ def _as_json(found: "RunFolder", page: Path, faults: list[str]) -> dict[str, Any
 
 
 def _show(found: "RunFolder", page: Path) -> None:
+    from trainer import bias_report
     from trainer.page import amount, limit, share
     from trainer.run_folder import number
     from trainer.run_report import figures_beside
@@ -77,6 +83,9 @@ def _show(found: "RunFolder", page: Path) -> None:
         said = "passed" if gate.passed else "NOT passed"
         note = f" ({gate.note})" if gate.note else ""
         output.line(f"gate {gate.name}: {said}, {amount(gate, gate.reached)} of {limit(gate)}{note}")
+    for measured in bias_report.of_run(found):
+        for line in bias_report.lines(measured):
+            output.line(line)
     notes = found.proof.get("notes")
     for note in notes if isinstance(notes, list) else []:
         output.line(str(note))

@@ -38,7 +38,6 @@ def command(host: str | None, port: int | None, token_file: Path | None) -> None
     from tui.server.desk import Desk
     from tui.server.lines import LinedEngines
 
-    settings = running.serving(settings)
     bound = running.listen(settings.server)
     engines = LinedEngines(settings)
     try:

@@ -12,6 +12,7 @@ from tui import output
 from tui.learning import Learning, share
 
 if TYPE_CHECKING:
+    from trainer.events import Event
     from trainer.recipe import Recipe
     from trainer.train import Run
 
@@ -24,6 +25,7 @@ hand; --resume goes on as if nothing had happened, after a kill too. The exit co
   pointsman train triage
   pointsman train triage --data messages.csv --label-column queue --dry-run
   pointsman train smollm2 --base ./my-model --seed 7 --json
+  pointsman train style --adapter triage-20261120     your own style on top of that run
   pointsman train --resume                     the newest run that broke off
 """
 NEWEST = "the newest"
@@ -34,6 +36,7 @@ MEASURES = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"), ("json_valid", "
 @click.command(help=HELP)
 @click.argument("recipe", required=False, default="")
 @click.option("--base", default="", metavar="BASE", help="The model that is tuned; else the recipe's.")
+@click.option("--adapter", default="", metavar="RUN", help="Go on from the adapter of a finished run, on its base.")
 @click.option("--data", multiple=True, metavar="FILE", help="Training rows: CSV, TSV, JSONL, Parquet; several are joined.")
 @click.option("--text-column", default="", metavar="COLUMN", help="The column of texts.")
 @click.option("--label-column", default="", metavar="COLUMN", help="The column of labels.")
@@ -42,6 +45,7 @@ MEASURES = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"), ("json_valid", "
 @click.option("--resume", is_flag=False, flag_value=NEWEST, default="", metavar="[RUN]", help="Go on with a run that broke off.")
 @click.option("--dry-run", is_flag=True, help="Check the data and estimate memory and time, train nothing.")
 @click.option("--launch", type=click.IntRange(1, 4096), default=1, metavar="N", help="Train in N processes.")
+@click.option("--events", default="", metavar="FILE", help="Write each event as a line of JSON too, for programs that watch.")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of a recipe.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def command(recipe: str, as_json: bool, **flags: Any) -> None:
@@ -74,13 +78,18 @@ def _run(wanted: "Recipe", resumed: Path | None, flags: Mapping[str, Any]) -> "R
     from router.encoder import ENCODER
     from trainer import train
     from trainer.events import silent
-    from tui import opening
+    from tui import opening, training_events
 
     out = Path(flags["out"]).expanduser() if flags["out"] else None
     if _first() and wanted.domain and not flags["dry_run"]:
         opening.prepare(ENCODER)  # for the baselines
-    with Learning() as learning:
-        tell = learning.tell if _first() else silent
+    with Learning() as learning, training_events.written(flags["events"] if _first() else "") as write:
+
+        def both(event: "Event") -> None:
+            write(event)
+            learning.tell(event)
+
+        tell = both if _first() else silent
         try:
             return train.run(wanted, out=out, tell=tell, resume=resumed, dry=flags["dry_run"])
         except KeyboardInterrupt:
@@ -102,6 +111,12 @@ def _recipe(given: str, resumed: Path | None, flags: Mapping[str, Any]) -> "Reci
         found = train.recipe_of(resumed)
     else:
         raise click.UsageError(f"name a recipe: {', '.join(recipes.names()) or 'a TOML file'}")
+    if flags["adapter"]:
+        from trainer import going_on
+
+        if flags["base"]:
+            raise click.UsageError("--adapter has its own base: leave out --base")
+        found = going_on.onto(found, flags["adapter"])
     over = _overruled(flags)
     if not over:
         return found
@@ -159,7 +174,7 @@ def _name(folder: Path) -> str:
 
 def _again(given: str, resumed: Path | None, as_json: bool, flags: Mapping[str, Any]) -> list[str]:
     """The command's own arguments for each of several processes, without --launch."""
-    values = {name: flags[name] for name in ("base", "text_column", "label_column", "out") if flags[name]}
+    values = {name: flags[name] for name in ("base", "adapter", "text_column", "label_column", "out", "events") if flags[name]}
     if flags["seed"] is not None:
         values["seed"] = str(flags["seed"])
     if resumed is not None:

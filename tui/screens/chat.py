@@ -3,27 +3,31 @@
 Not covered: asking (`tui.widgets.conversation`), what is done to a message (`tui.widgets.blocks`), opening the log (`tui.app`).
 """
 
+import logging
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events, on, work
-from textual.app import ComposeResult, SuspendNotSupported
+from textual import events, on
+from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Footer, Static
 
 from data.config import Settings
-from data.errors import InputError, PointsmanError
-from tui import keys, modes, survey
+from data.errors import PointsmanError
+from tui import history, keys, modes, slash, survey
 from tui.background import in_background
 from tui.messages import (
     Activity,
+    CutOff,
     EndWanted,
     FilesOffered,
+    Fork,
     HandedBack,
     Identity,
     OllamaState,
     Opened,
     OpenFailed,
     OpenWanted,
+    Rated,
     Regenerate,
     Resend,
     Resumed,
@@ -31,11 +35,11 @@ from tui.messages import (
     Surveyed,
 )
 from tui.modes import Pins
+from tui.screens.ways import Ways
 from tui.widgets.conversation import Conversation
 from tui.widgets.empty import EmptyState
 from tui.widgets.files import Files
 from tui.widgets.prompt import Prompt
-from tui.widgets.safe_screen import SafeScreen
 from tui.widgets.status import StatusLine
 from tui.widgets.title import TitleBar
 from tui.widgets.transcript import Transcript
@@ -43,11 +47,12 @@ from tui.widgets.transcript import Transcript
 if TYPE_CHECKING:
     from router.session import Session
 
+_log = logging.getLogger(__name__)
 PROBE_S = 5.0
 """Seconds between two looks at the Ollama server."""
 
 
-class ChatScreen(SafeScreen):
+class ChatScreen(Ways):
     """One conversation at a time."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.CHAT]
@@ -64,7 +69,10 @@ class ChatScreen(SafeScreen):
         self._busy = False
         model = "" if settings.model == "auto" else settings.model
         self.conversation = Conversation(Transcript(id="transcript"), id="conversation", model=model, mode=settings.mode)
+        self._kept_questions: int | None = None  # how many the prompt knew when a chat that leaves no trace began
+        self._cut = ""  # the conversation whose last answer a crash cut off
         self._replaces = ""  # the question turn that what is typed now puts in other words
+        self._follows = ""  # the answer that what is typed now follows, where that is not the last
 
     def compose(self) -> ComposeResult:
         """The column."""
@@ -99,6 +107,7 @@ class ChatScreen(SafeScreen):
         if self._wanted:
             self.conversation.show(self._wanted)
         in_background("survey", self._look_around, message.session)
+        in_background("history", self._look_back, message.session)
         self._probe()
         self._probing.resume()
 
@@ -114,18 +123,26 @@ class ChatScreen(SafeScreen):
         self.conversation.suggest(message.default)
         self.query_one(EmptyState).show(message.findings)
 
+    @on(CutOff)
+    def _cut_off(self, message: CutOff) -> None:
+        self._cut = message.conversation
+        self.query_one(EmptyState).show_cut_off(message.title)
+
     @on(Resumed)
     def _resumed(self, message: Resumed) -> None:
         self.prompt.remember(message.questions)
 
     @on(Submitted)
     def _submitted(self, message: Submitted) -> None:
+        if (command := slash.written(message.text)) is not None:
+            self.obey(*command)
+            return
         if self._fault is not None:
             self.prompt.put(message.text)
             self.notify("nothing is sent until the log can be written; f5 tries again", severity="error", markup=False)
             return
         self.remove_class("-empty")
-        self.conversation.ask(message.text, self._replaces)
+        self.conversation.ask(message.text, self._replaces, self._follows)
         self._resend("")
 
     @on(FilesOffered)
@@ -143,6 +160,11 @@ class ChatScreen(SafeScreen):
         self.set_focus(self.prompt)
         self._resend(message.turn)
 
+    @on(Fork)
+    def _fork_wanted(self, message: Fork) -> None:
+        self.set_focus(self.prompt)
+        self._resend("", message.turn)
+
     @on(Regenerate)
     def _regenerated(self) -> None:
         self.set_focus(self.prompt)
@@ -156,9 +178,14 @@ class ChatScreen(SafeScreen):
 
     @on(Identity)
     def _identity(self, message: Identity) -> None:
-        self.query_one(TitleBar).show(message.title, message.model)
+        self.query_one(TitleBar).show(message.title, message.model, message.private)
+        self._forget_private(message.private)
         self._show_pins(message.pins)
         self.set_class(self.conversation.blank, "-empty")
+
+    @on(Rated)
+    def _rated(self, message: Rated) -> None:
+        self.query_one(StatusLine).show_rated(message)
 
     @on(OllamaState)
     def _ollama_state(self, message: OllamaState) -> None:
@@ -190,7 +217,7 @@ class ChatScreen(SafeScreen):
         if action == "retry":
             return self._fault is not None
         if action == "cancel":
-            return bool(self.conversation.busy or self._transcript.selected or self._replaces or self.selections)
+            return bool(self.conversation.busy or self._transcript.selected or self._standing_elsewhere or self.selections)
         return True
 
     def action_cancel(self) -> None:
@@ -202,6 +229,7 @@ class ChatScreen(SafeScreen):
         self.set_focus(self.prompt)
         if self._replaces:
             self.prompt.clear()
+        if self._standing_elsewhere:
             self._resend("")
         self.refresh_bindings()
 
@@ -239,55 +267,6 @@ class ChatScreen(SafeScreen):
         self._show_fault(None)
         self.post_message(OpenWanted())
 
-    def action_editor(self) -> None:
-        """Write the question in the user's editor."""
-        from tui.editor import edit
-
-        try:
-            with self.app.suspend():
-                text = edit(self.prompt.text)
-        except SuspendNotSupported:
-            self.notify("this terminal cannot be handed to an editor", severity="warning", markup=False)
-        except InputError as error:
-            self.notify(str(error), severity="warning", markup=False)
-        else:
-            self.prompt.set_text(text)
-
-    @work
-    async def action_models(self) -> None:
-        """Choose the model of this chat."""
-        from tui.screens.models import ModelsScreen
-
-        if self._session is not None:
-            chosen = await self.app.push_screen_wait(ModelsScreen(self._session.engines, self.conversation.model))
-            if chosen:
-                self.conversation.pin(model=chosen)
-
-    @work
-    async def action_mode(self) -> None:
-        """Choose the way of reasoning of this chat, or its domain."""
-        from tui.screens.modes import ModesScreen
-
-        domains = self._session.domains if self._session is not None else list
-        pins, default = self.conversation.pins, self._settings.mode
-        chosen = await self.app.push_screen_wait(ModesScreen(domains, pins.mode or default, pins.domain))
-        if chosen:
-            field, _, value = chosen.partition(":")
-            self.conversation.pin(**{field: value})
-
-    @work
-    async def action_sessions(self) -> None:
-        """Go to an earlier chat."""
-        from tui.screens.sessions import SessionsScreen
-
-        if self._session is not None:
-            chosen = await self.app.push_screen_wait(SessionsScreen(self._session.store))
-            if chosen:
-                conversation, _, turn = chosen.partition(":")
-                self.conversation.show(conversation, turn)
-            else:
-                await self.conversation.refresh_title()
-
     def _probe(self) -> None:
         """Look at the Ollama server, unless it may be answering just now."""
         if self._session is not None and not self.conversation.busy:
@@ -300,6 +279,23 @@ class ChatScreen(SafeScreen):
         default = survey.default_model(session)
         self.post_message(Surveyed(default, survey.findings(survey.listings(session.engines))))
 
+    def _look_back(self, session: "Session") -> None:
+        """In a thread: the questions of earlier chats, for the keys that walk through them, and an answer that a crash cut off."""
+        try:
+            self.post_message(Resumed(history.questions(session.store, self._wanted)))
+            if (cut := history.cut_off(session.store)) is not None:
+                self.post_message(CutOff(cut.id, cut.title))
+        except PointsmanError as fault:
+            _log.warning("the earlier questions cannot be read: %s", fault)
+
+    def _forget_private(self, private: bool) -> None:
+        """When a chat that leaves no trace ends, the prompt forgets what was asked in it."""
+        if private and self._kept_questions is None:
+            self._kept_questions = self.prompt.remembered
+        elif not private and self._kept_questions is not None:
+            self.prompt.forget_since(self._kept_questions)
+            self._kept_questions = None
+
     def _show_pins(self, pins: Pins) -> None:
         self.query_one(StatusLine).show_mode(modes.standing(pins, self._settings.mode), bool(pins.mode or pins.domain))
 
@@ -310,9 +306,16 @@ class ChatScreen(SafeScreen):
         banner.display = fault is not None
         self.refresh_bindings()
 
-    def _resend(self, turn: str) -> None:
-        self._replaces = turn
+    @property
+    def _standing_elsewhere(self) -> bool:
+        """Whether the next question does not stand at the end of the chat."""
+        return bool(self._replaces or self._follows)
+
+    def _resend(self, turn: str, follows: str = "") -> None:
+        self._replaces, self._follows = turn, follows
         hint = self.query_one("#hint", Static)
-        hint.update("asking again in other words: enter sends, escape keeps the question as it is" if turn else "")
-        hint.display = bool(turn)
+        words = "asking again in other words: enter sends, escape keeps the question as it is" if turn else ""
+        words = "the next question follows the marked answer, beside what came after it; escape gives that up" if follows else words
+        hint.update(words)
+        hint.display = bool(words)
         self.refresh_bindings()

@@ -1,7 +1,7 @@
 """Where wants become answers: admitted or refused, each in a thread of its own, its events handed to the event loop.
 
-An answer that nobody waits for any more is closed at the next piece, while queued at once. Not covered: whose turn it is at an
-engine (lines.py), and how answers look on the wire.
+An answer that nobody waits for any more is closed at the next piece, within a computation and while queued at once. Not covered:
+whose turn it is at an engine (lines.py), and how answers look on the wire.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from data.chat import Message, ToolCall, Usage
 from data.config import Settings
-from data.errors import EngineBusy, EngineUnavailable, InputError, PointsmanError
+from data.errors import Cancelled, EngineBusy, EngineUnavailable, InputError, PointsmanError
 from data.store import Store
 from router.encoder import ENCODER
 from router.modes.base import Done, Event, Started, Text, Thought, ToolCalled
@@ -155,6 +155,7 @@ class Desk:
                 self._works.discard(work)
             if work.cancelled_at:
                 self.metrics.stop.add(time.perf_counter() - work.cancelled_at)
+                self.metrics.release.add(max(work.ticket.freed_at - work.cancelled_at, 0.0))
 
         work.start(self._pool, steps, ended)
         return work
@@ -172,6 +173,8 @@ class Desk:
                     heard.take(event)
                     counted.take(event)
                     yield event
+        except Cancelled:
+            raise
         except PointsmanError as fault:
             counted.fault(fault)
             raise

@@ -7,6 +7,7 @@ how many may wait (desk.py).
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from data.chat import Chunk
 from data.config import Settings
-from data.errors import EngineRejected
+from data.errors import Cancelled
+from router.cancelling import Cancellation, heeding
 from router.encoder import ENCODER
 from router.engines import Engines
 from router.engines.base import Engine, Request
@@ -29,23 +31,32 @@ _here = threading.local()
 
 
 class Ticket:
-    """One answer's claim. served: it has had a place; cancelled: nobody waits for it any more. Any thread may call `cancel`."""
+    """One answer's claim. served: it has had a place; cancelled: nobody waits for it any more. Any thread may call `cancel`.
+
+    freed_at: time.perf_counter() when it last gave up a place, or its hope of one; 0.0 before.
+    """
 
     def __init__(self) -> None:
-        self.cancelled = False
+        self.cancellation = Cancellation()
         self.served = False
+        self.freed_at = 0.0
         self.awake = threading.Event()
         self.depths: dict[int, int] = {}
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the answer."""
+        return self.cancellation.cancelled
+
     def cancel(self) -> None:
         """Nobody waits for the answer: its thread gives up its place, or its hope of one, at the next chance."""
-        self.cancelled = True
+        self.cancellation.cancel()
         self.awake.set()
 
     def require_wanted(self) -> None:
-        """Raise EngineRejected where the answer was cancelled, for code that no generator's close reaches."""
+        """Raise Cancelled where the answer was cancelled, for code that no generator's close reaches."""
         if self.cancelled:
-            raise EngineRejected("the client has gone away", "ask again")
+            raise Cancelled("the client has gone away", "ask again")
 
 
 @contextmanager
@@ -53,7 +64,8 @@ def holding(ticket: Ticket) -> Iterator[None]:
     """This thread works for that ticket."""
     _here.ticket = ticket
     try:
-        yield
+        with heeding(ticket.cancellation):
+            yield
     finally:
         del _here.ticket
 
@@ -67,7 +79,7 @@ class Line:
         self._lock = threading.Lock()
 
     def enter(self, ticket: Ticket) -> Iterator[Chunk]:
-        """Wait for a place; yields once, and then raises EngineRejected, where the answer is cancelled before."""
+        """Wait for a place; yields once, and then raises Cancelled, where the answer is cancelled before."""
         with self._lock:
             depth = ticket.depths.get(id(self), 0)
             if depth or (self._free and not self._waiting):
@@ -94,6 +106,7 @@ class Line:
             if ticket.depths[id(self)]:
                 return
             del ticket.depths[id(self)]
+            ticket.freed_at = time.perf_counter()
             self._free += 1
             self._serve()
 
@@ -108,6 +121,7 @@ class Line:
 
     def _give_up(self, ticket: Ticket) -> None:
         with self._lock:
+            ticket.freed_at = time.perf_counter()
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
             elif ticket.depths.pop(id(self), 0):

@@ -133,6 +133,9 @@ class Metrics:
         self.stop = Histogram(
             "pointsman_stop_seconds", "From a client's leaving to the end of the work for it.", bounds=STOP_SECONDS
         )
+        self.release = Histogram(
+            "pointsman_release_seconds", "From a client's leaving to the engines' being free of its answer.", bounds=STOP_SECONDS
+        )
         self._gauges = (
             Gauge("pointsman_answers_waiting", "Answers that wait for an engine.", waiting),
             Gauge("pointsman_answers_running", "Answers that an engine works on.", running),
@@ -140,7 +143,17 @@ class Metrics:
 
     def text(self) -> str:
         """All of it, as Prometheus reads it."""
-        series = (self.requests, self.answers, self.tokens, self.errors, self.first_token, self.total, self.stop, *self._gauges)
+        series = (
+            self.requests,
+            self.answers,
+            self.tokens,
+            self.errors,
+            self.first_token,
+            self.total,
+            self.stop,
+            self.release,
+            *self._gauges,
+        )
         return "\n".join(line for one in series for line in one.lines()) + "\n"
 
 

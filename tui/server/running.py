@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
-from data.config import ServerSettings, Settings, is_loopback
+from data.config import ServerSettings, is_loopback
 from data.errors import InputError, SettingsError
 from tui.server.app import build
 from tui.server.desk import Desk
@@ -99,9 +99,3 @@ def server(desk: Desk, token: str = "") -> uvicorn.Server:
         h11_max_incomplete_event_size=HEAD_BYTES,
     )
     return Ending(config, desk)
-
-
-def serving(settings: Settings) -> Settings:
-    """The settings as the engines see them while serving: prompts in pieces small enough to be left quickly."""
-    small = settings.llamacpp.model_copy(update={"batch": min(settings.llamacpp.batch, settings.server.batch)})
-    return settings.model_copy(update={"llamacpp": small})

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any, Final
 
+from textual import events
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.geometry import Size
@@ -20,6 +21,7 @@ from textual.widgets import Static
 
 from data.chat import Usage
 from data.sanitise import one_line, sanitise
+from tui.widgets.evidence import evidence
 from tui.widgets.inline import MUTED
 from tui.widgets.outcome import Answer, footer
 from tui.widgets.prose import Prose
@@ -65,6 +67,7 @@ class AnswerView(Widget, inherit_bindings=False):
         self.unhurried = False
         self._thoughts = Thoughts(answer.thinking, answer.thought_s, live=live)
         self._trace = TraceView(answer.trace, live=live)
+        self._explained = False  # whether the evidence of the route is displayed
         self._noted = False  # whether the trace grew since it was drawn
         self._bodies = [Prose("" if live else answer.text)]
         self._settled: list[Prose] = []
@@ -206,11 +209,25 @@ class AnswerView(Widget, inherit_bindings=False):
         self.answer.sibling, self.answer.siblings = index, count
         self._draw_foot()
 
+    def set_decision(self, decision: Mapping[str, Any]) -> None:
+        """The route that was taken, as logged."""
+        self.answer.decision = decision
+        self._draw_foot()
+
     def toggle(self) -> None:
-        """Open or fold thinking, steps and calls."""
-        whole = not (self._thoughts.is_open or self._trace.is_open)
+        """Open or fold thinking, steps, calls and the evidence of the route."""
+        whole = not (self._thoughts.is_open or self._trace.is_open or self._explained)
         self._thoughts.unfold(whole)
         self._trace.unfold(whole)
+        self._explained = whole
+        self._draw_foot()
+
+    def on_click(self, event: events.Click) -> None:
+        """A click on the lines under the answer opens or folds the evidence of its route."""
+        if event.widget is self._foot and self._foot.text_selection is None and not self._live:
+            event.stop()
+            self._explained = not self._explained
+            self._draw_foot()
 
     @property
     def stale(self) -> bool:
@@ -306,10 +323,18 @@ class AnswerView(Widget, inherit_bindings=False):
         return "-apart" if self._bodies[0].characters and not self._settled else ""
 
     def _draw_foot(self) -> None:
-        line = self._progress() if self._live else footer(self.answer)
+        line = self._progress() if self._live else self._last_lines()
         if line != self._foot.content:
             self._foot.update(line)
         self._foot.display = bool(line)
+
+    def _last_lines(self) -> Content:
+        """The lines under a finished answer."""
+        answer = self.answer
+        if not (self._explained and answer.decision):
+            return footer(answer)
+        parts = evidence(answer.decision, answer.model, answer.mode, answer.domain)
+        return Content("\n\n").join([footer(answer), *parts])
 
     def _progress(self) -> Content:
         """The line of an answer that has no text yet."""

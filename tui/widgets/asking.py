@@ -1,16 +1,21 @@
 """A question on its way: waiting in line, running, and what is told of its end. No widget's own behaviour, no I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from data.chat import Usage
 from data.sanitise import one_line
-from tui.messages import Activity
+from tui.messages import Activity, Regenerate
 from tui.modes import Pins
 from tui.turns import Ended, Turn
 from tui.widgets.answer import AnswerView
 from tui.widgets.question import QuestionView
+
+if TYPE_CHECKING:
+    from router.modes.base import Event
+    from router.session import Session
 
 
 @dataclass
@@ -34,14 +39,24 @@ class Running:
 class Waiting:
     """A question to ask.
 
-    replaces: the question turn that it puts in other words, or ""; pins: what was chosen when it was sent, of which mode
-    and domain hold for it; view: its place in the line.
+    replaces: the question turn that it puts in other words, or ""; follows: the answer that it follows, "" for the last; pins:
+    what was chosen when it was sent, of which mode and domain hold for it; view: its place in the line.
     """
 
     text: str
     replaces: str
+    follows: str = ""
     pins: Pins = field(default_factory=Pins)
     view: QuestionView | None = None
+
+
+def again(session: "Session", question: str, pins: Pins, wanted: Regenerate) -> "Callable[[], Iterator[Event]]":
+    """What answers the question turn once more as it is wanted."""
+    from router.terms import Terms
+
+    terms = Terms(plan=wanted.plan, said=wanted.said)
+    how: dict[str, Any] = {"model": pins.model or None, "mode": pins.mode or None, "domain": pins.domain or None}
+    return partial(session.again, question, **how, fallback=True, terms=terms)
 
 
 def doing(entry: Mapping[str, Any]) -> str:

@@ -16,15 +16,18 @@ from textual.containers import Vertical
 
 from data.errors import InputError, PointsmanError, StoreError
 from data.sanitise import one_line, sanitise
-from tui import keys
-from tui.messages import PathChanged, Regenerate, Resend
+from tui import keys, lessons, survey
+from tui.messages import Fork, PathChanged, Regenerate, Resend
+from tui.modes import Pins
 from tui.widgets.answer import AnswerView
 from tui.widgets.question import QuestionView
 from tui.widgets.transcript import Transcript
+from tui.widgets.typeset import code_blocks
 
 if TYPE_CHECKING:
     from data.store import Store
     from router.session import Session
+    from tui.screens.why import Route
 
 Result = TypeVar("Result")
 ACTIONS = frozenset(binding.action.partition("(")[0] for binding in keys.BLOCK)
@@ -41,6 +44,7 @@ class Blocks(Vertical, can_focus=True):
         self._store: Store | None = None
         self._routed: Session | None = None
         self._turn_taking = asyncio.Lock()
+        self._copied: tuple[object, int] | None = None  # the message whose code was copied last, and which block
 
     def compose(self) -> ComposeResult:
         """The transcript alone."""
@@ -50,6 +54,11 @@ class Blocks(Vertical, can_focus=True):
         """Write what is said about answers into the session's store, and what is said about routes into its router."""
         self._routed = session
         self._store = session.store
+
+    @property
+    def store(self) -> "Store | None":
+        """Where the conversation is kept; None while no log is open."""
+        return self._store
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The keys of a message work while one is selected; otherwise they are letters for the prompt."""
@@ -82,6 +91,30 @@ class Blocks(Vertical, can_focus=True):
     def action_why(self) -> None:
         """Show why the answer took its route, and take a correction of it."""
         self._attempt(self._why())
+
+    def action_steps(self) -> None:
+        """Show the steps of the answer, to do one again or in other words."""
+        self._attempt(self._steps())
+
+    def action_copy_code(self) -> None:
+        """Copy the last block of code of the answer; pressed again, the one before it."""
+        self._attempt(self._copy_code())
+
+    def action_sources(self) -> None:
+        """Open the lines that the answer cites."""
+        self._attempt(self._sources())
+
+    def action_go_on(self) -> None:
+        """Have the rest of an answer that was cut off, as another version that begins with what there is."""
+        self._attempt(self._go_on())
+
+    def action_fork(self) -> None:
+        """Let the next question follow this answer, as another branch."""
+        self._attempt(self._fork())
+
+    def action_comment(self) -> None:
+        """Say something about the answer in words."""
+        self._attempt(self._comment())
 
     def action_undo(self) -> None:
         """Take back what was last said about the answer."""
@@ -124,8 +157,41 @@ class Blocks(Vertical, can_focus=True):
         self.app.copy_to_clipboard(text)
         self.notify(f"copied {len(text):,} characters", markup=False)
 
+    async def _copy_code(self) -> None:
+        block = self.transcript.selected or self._answer()
+        found = code_blocks(block.text)
+        if not found:
+            raise InputError("there is no block of code in it", "c copies all of it")
+        again = self._copied is not None and self._copied[0] is block
+        number = (self._copied[1] + 1) % len(found) if again and self._copied else 0
+        self._copied = block, number
+        code = sanitise(found[-1 - number])
+        self.app.copy_to_clipboard(code)
+        self.notify(f"copied block {len(found) - number} of {len(found)}, {code.count(chr(10)) + 1:,} lines", markup=False)
+
+    async def _sources(self) -> None:
+        from tui.screens.sources import SourcesScreen
+
+        answer, store = self._answer(), self._store
+        if store is None or not answer.answer.trace.cited:
+            raise InputError("this answer cites nothing", "@file puts a file before the model")
+        turn = await self.in_store(lambda store: store.log.turn(answer.turn_id))
+        await self.app.push_screen(SourcesScreen(store, turn.conversation, answer.answer.trace.cited))
+
+    async def _go_on(self) -> None:
+        answer = self._logged()
+        if not answer.text.strip():
+            raise InputError("nothing of this answer arrived", "r answers the question once more")
+        length = answer.answer.usage is not None and answer.answer.usage.finish == "length"
+        if answer.answer.status == "complete" and not length:
+            raise InputError("this answer came to its end by itself", "r answers the question once more")
+        self.post_message(Regenerate(answer.turn_id, Pins(answer.model, "standard", answer.answer.domain), said=answer.text))
+
     async def _regenerate(self) -> None:
         self.post_message(Regenerate(self._logged().turn_id))
+
+    async def _fork(self) -> None:
+        self.post_message(Fork(self._logged().turn_id))
 
     async def _rate(self, thumb: int) -> None:
         answer = self._logged()
@@ -143,11 +209,20 @@ class Blocks(Vertical, can_focus=True):
         answer = self._logged()
         said = await self.in_store(lambda store: store.feedback.of(answer.inference))
         text = next((item.text for item in said if item.kind == "correction"), answer.text)
-        corrected = await self.app.push_screen_wait(CorrectScreen(text))
+        corrected = await self.app.push_screen_wait(CorrectScreen(text, answer.text))
         if corrected is not None:
             await self.in_store(lambda store: store.feedback.correct(answer.inference, corrected))
             await self._show_feedback(answer)
             self.notify("the correction is kept", markup=False)
+
+    async def _comment(self) -> None:
+        from tui.screens.line import LineScreen
+
+        answer = self._logged()
+        words = await self.app.push_screen_wait(LineScreen("A remark about this answer"))
+        if words:
+            await self.in_store(lambda store: store.feedback.comment(answer.inference, words))
+            await self._show_feedback(answer)
 
     async def _why(self) -> None:
         from tui.screens.why import WhyScreen
@@ -156,10 +231,29 @@ class Blocks(Vertical, can_focus=True):
         turn = await self.in_store(lambda store: store.log.turn(answer.turn_id))
         if session is None or turn.inference is None:
             raise InputError("this answer is not in the log, so nothing is known of its route")
-        right = await self.app.push_screen_wait(WhyScreen(turn.inference, session.domains))
+        models = partial(survey.references, session.engines)
+        right = await self.app.push_screen_wait(WhyScreen(turn.inference, session.domains, models))
         if right is not None:
+            await self._reroute(session, answer, right)
+
+    async def _reroute(self, session: "Session", answer: AnswerView, right: "Route") -> None:
+        """Teach the router what the right route would have been, then answer the question again on it."""
+        if right.domain or right.mode:
             correct = partial(session.correct_route, answer.inference, domain=right.domain, mode=right.mode)
             self.notify(one_line(await asyncio.to_thread(correct), 300), markup=False)
+        known = right.domain in await asyncio.to_thread(session.domains) if right.domain else False
+        self.post_message(Regenerate(answer.turn_id, Pins(right.model, right.mode, right.domain if known else "")))
+
+    async def _steps(self) -> None:
+        from tui.screens.steps import StepsScreen
+
+        answer = self._logged()
+        steps = answer.answer.trace.steps
+        if answer.answer.mode != "multi_step" or len(steps) < 2:
+            raise InputError("this answer was not made in steps", "f2 chooses multi-step for the next one")
+        plan = await self.app.push_screen_wait(StepsScreen(steps))
+        if plan is not None:
+            self.post_message(Regenerate(answer.turn_id, Pins(answer.model, "multi_step", answer.answer.domain), plan))
 
     async def _undo(self) -> None:
         answer = self._logged()
@@ -188,6 +282,14 @@ class Blocks(Vertical, can_focus=True):
             stars=int(of["rating"].value or 0) if "rating" in of else None,
             comment="comment" in of,
         )
+        await self._tally()
+
+    def count_ratings(self) -> None:
+        """Count what was said about answers, for the line under the prompt."""
+        self._attempt(self._tally())
+
+    async def _tally(self) -> None:
+        self.post_message(await self.in_store(lessons.count))
 
     def _answer(self) -> AnswerView:
         """The selected answer, or the last one where nothing is selected."""

@@ -2,11 +2,10 @@
 
 Questions asked while an answer comes wait in line; one that did not reach the log is handed back. Everything here runs in
 this widget's own message queue, in order; `ask`, `show` and `clear` may be called from anywhere in the interface.
-Not covered: what is done to finished messages (`tui.widgets.blocks`).
+Not covered: which conversation is displayed (`tui.widgets.places`), what is done to finished messages (`tui.widgets.blocks`).
 """
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -14,21 +13,18 @@ from typing import TYPE_CHECKING
 
 from textual import on
 
-from data.errors import InputError, NotFound, PointsmanError
+from data.errors import InputError, PointsmanError
 from data.sanitise import one_line
-from tui import modes
-from tui.messages import Activity, HandedBack, Identity, PathChanged, Regenerate, Resumed
-from tui.modes import Pins
+from tui.messages import Activity, HandedBack, Regenerate
 from tui.turns import POLL_S, Asked, Ended, Noted, Piece, Reading, Turn
 from tui.widgets.answer import AnswerView
 from tui.widgets.approvals import Approvals
-from tui.widgets.asking import Running, Waiting, doing, explained, measured
-from tui.widgets.blocks import Blocks
+from tui.widgets.asking import Running, Waiting, again, doing, explained, measured
+from tui.widgets.places import Places
 from tui.widgets.question import QuestionView
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
-    from data.store import Turn as LoggedTurn
     from router.modes.base import Started
     from router.session import Session
     from router.tools import Answer, Wish
@@ -38,19 +34,11 @@ MEASURES_S = 0.25
 PHASES = {"loading": "loading the model", "reading": "reading the prompt"}
 
 
-class Conversation(Blocks):
+class Conversation(Places):
     """Asks, shows what comes, and posts Activity, Identity and HandedBack."""
 
     def __init__(self, transcript: Transcript, *, id: str, model: str = "", mode: str = "standard") -> None:
-        super().__init__(transcript, id=id)
-        self.conversation = ""
-        self._session: Session | None = None
-        self._title = ""
-        self._default = model
-        self._model = model  # that of the last answer, or the default
-        self._default_mode = mode
-        self._pins = Pins()  # chosen for this conversation
-        self._kept: dict[str, Pins] = {}  # chosen for the conversations that were left
+        super().__init__(transcript, id=id, model=model, mode=mode)
         self._approvals = Approvals()
         self._under_way: Running | None = None
         self._line: deque[Waiting] = deque()
@@ -63,24 +51,9 @@ class Conversation(Blocks):
         self._clock = self.set_interval(POLL_S, self._look, pause=True)
 
     @property
-    def ready(self) -> bool:
-        """Whether the log is open."""
-        return self._session is not None
-
-    @property
-    def busy(self) -> bool:
-        """Whether an answer is under way."""
-        return self._under_way is not None
-
-    @property
-    def model(self) -> str:
-        """The reference that answers the next question, as far as it is known."""
-        return self._pins.model or self._model
-
-    @property
-    def pins(self) -> Pins:
-        """What the user chose for this conversation."""
-        return self._pins
+    def running(self) -> Turn | None:
+        """The answer under way."""
+        return self._under_way.turn if self._under_way is not None else None
 
     @property
     def blank(self) -> bool:
@@ -92,36 +65,17 @@ class Conversation(Blocks):
         self._session = session
         self.use(session)
         self.call_later(self._next)
-
-    def pin(self, model: str | None = None, mode: str | None = None, domain: str | None = None) -> None:
-        """Answer with this model, mode or domain from now on; "" leaves it to the settings and the router, None as it is."""
-        chosen = {"model": model, "mode": mode, "domain": domain}
-        self._pins = replace(self._pins, **{field: value for field, value in chosen.items() if value is not None})
-        self._identify()
+        self.count_ratings()
 
     def approve(self, wish: "Wish") -> "Answer":
         """Called by an answer's thread: ask the user about a tool's wish, and wait for the word."""
         running = self._under_way
         return running.turn.approve(wish) if running is not None else "no"
 
-    def suggest(self, model: str) -> None:
-        """Name the model that a new conversation will get, once it is known."""
-        self._default = model
-        if not self.conversation:
-            self._model = model
-            self._identify()
-
-    def ask(self, text: str, replaces: str = "") -> None:
-        """Ask now, or after what is under way. `replaces` is the question turn that this one puts in other words."""
-        self.call_later(self._ask, text, replaces)
-
-    def show(self, conversation: str, turn: str = "") -> None:
-        """Leave this conversation and show another one, along the branch in use or the one of `turn`, with that selected."""
-        self.call_later(self._show, conversation, turn)
-
-    def clear(self) -> None:
-        """Leave this conversation for a new one."""
-        self.call_later(self._clear)
+    def ask(self, text: str, replaces: str = "", follows: str = "") -> None:
+        """Ask now, or after what is under way. `replaces` is the question turn that this one puts in other words, `follows`
+        the answer after which it stands where that is not the last."""
+        self.call_later(self._ask, text, replaces, follows)
 
     def cancel(self) -> bool:
         """Stop the answer under way and hand back what waits in line; whether there was anything to stop."""
@@ -137,21 +91,27 @@ class Conversation(Blocks):
         """Block until the running answer has been closed and logged, at most `timeout_s` seconds; whether it has."""
         return self._under_way is None or self._under_way.turn.wait(timeout_s)
 
-    async def refresh_title(self) -> None:
-        """Read the title again, as after a renaming; a conversation that was deleted is left."""
-        with self.reporting():
-            try:
-                if self.conversation:
-                    self._title = (await self.in_store(lambda store: store.log.conversation(self.conversation))).title
-            except NotFound:
-                self.clear()
-        self._identify()
+    async def stop_for_another(self) -> None:
+        """Stop the answer under way, whose text is kept, and hand back what waits in line."""
+        self._not_logged = None
+        if self._under_way is not None:
+            self._under_way.turn.cancel()
+            self._approvals.close(self.app)
+            if self._under_way.shown:
+                kept = "" if self.private else "; its text is kept"
+                self.notify(f"the answer under way was stopped{kept}", markup=False)
+            self._under_way.shown = False
+        await self._hand_back()
 
-    async def _ask(self, text: str, replaces: str) -> None:
+    def tell_idle(self) -> None:
+        """Say that nothing is known of the speed any more."""
+        self._tell(Activity())
+
+    async def _ask(self, text: str, replaces: str, follows: str) -> None:
         self.transcript.jump_to_end()
         waits = self.busy or self._session is None or bool(self._line)
         view = await self.transcript.add_question("", text, queued=True) if waits else None
-        self._line.append(Waiting(text, replaces, self._pins, view))
+        self._line.append(Waiting(text, replaces, follows, self._pins, view))
         await self._next()
 
     async def _next(self) -> None:
@@ -169,7 +129,7 @@ class Conversation(Blocks):
         if waiting.view is not None:
             await self.transcript.drop_queued(waiting.view)
         await self._drop_not_logged()
-        parent = await self._place(waiting.replaces)
+        parent = await self._place(waiting.replaces, waiting.follows)
         question = await self.transcript.add_question("", waiting.text)
         answer = await self.transcript.begin_answer(self.model)
         ask = partial(
@@ -250,6 +210,7 @@ class Conversation(Blocks):
         self._clock.pause()
         if running.shown:
             await running.answer.finish(ended.status, ended.usage, explained(ended))
+            await self._tell_route(running.answer)
             self._tell(measured(running.answer, ended.usage))
             if not ended.logged and running.question is not None:
                 self._not_logged = (running.question, running.answer)
@@ -262,11 +223,18 @@ class Conversation(Blocks):
             await self._hand_back()
         await self._next()
 
-    async def _place(self, replaces: str) -> str | None:
+    async def _tell_route(self, answer: AnswerView) -> None:
+        """Let a new answer show on what evidence its route was taken."""
+        if answer.inference:
+            with self.reporting():
+                inference = await self.in_store(lambda store: store.log.inference(answer.inference))
+                answer.set_decision(inference.decision)
+
+    async def _place(self, replaces: str, follows: str) -> str | None:
         """The turn that the next question follows, None being the last; the transcript is cut back to it."""
-        if not replaces:
+        if not (replaces or follows):
             return None
-        parent = (await self.in_store(lambda store: store.log.turn(replaces))).parent or ""
+        parent = follows or (await self.in_store(lambda store: store.log.turn(replaces))).parent or ""
         before = await self.in_store(lambda store: store.log.turns(self.conversation, leaf=parent)) if parent else []
         await self.transcript.show(before)
         waiting, self._line = list(self._line), deque()
@@ -282,73 +250,9 @@ class Conversation(Blocks):
                 raise InputError("an answer is under way", "wait for its end, or stop it with escape")
             before = await self.in_store(lambda store: store.log.turns(self.conversation, leaf=message.turn))
             question = next(turn.id for turn in reversed(before) if turn.role == "user")
-            answer = await self.transcript.begin_answer(self.model, replace=message.turn)
-            pins = self._pins
-            ask = partial(
-                session.again, question, model=pins.model or None, mode=pins.mode or None, domain=pins.domain or None, fallback=True
-            )
-            self._start(Running(Turn(ask), answer, None, ""))
-
-    @on(PathChanged)
-    async def _path_changed(self, message: PathChanged) -> None:
-        await self._show(message.conversation, message.turn)
-
-    async def _show(self, conversation: str, turn: str) -> None:
-        with self.reporting():
-            if conversation == self.conversation and self.busy:
-                await self._select(turn)
-                raise InputError("an answer is under way", "wait for its end, or stop it with escape, to see other versions")
-            turns = await self.in_store(lambda store: store.log.turns(conversation))
-            if turn and turn not in [shown.id for shown in turns]:
-                await self.in_store(lambda store: store.log.set_leaf(conversation, turn))
-                turns = await self.in_store(lambda store: store.log.turns(conversation))
-            if conversation != self.conversation:
-                await self._leave()
-                self._pins = self._kept.get(conversation) or self._as_left(turns)
-            self.conversation = conversation
-            self._model = next((turn.inference.model for turn in reversed(turns) if turn.inference), self._model)
-            await self.transcript.show(turns)
-            self.post_message(Resumed(tuple(turn.message.content for turn in turns if turn.role == "user")))
-            self.call_after_refresh(self._select, turn)
-        self._tell(Activity())
-        await self.refresh_title()
-
-    def _as_left(self, turns: "Sequence[LoggedTurn]") -> Pins:
-        """What was chosen when the last answer was given."""
-        decisions = (turn.inference.decision for turn in reversed(turns) if turn.inference)
-        return modes.pinned(next(decisions, {}), self._default_mode)
-
-    async def _select(self, turn: str, seen: int = 0) -> None:
-        """Select a turn, bringing earlier messages until it is there."""
-        blocks = self.transcript.blocks
-        if turn in [block.turn_id for block in blocks]:
-            while self.transcript.selected is None or self.transcript.selected.turn_id != turn:
-                self.transcript.move(-1)
-        elif turn and len(blocks) > seen:
-            await self.transcript.load_earlier()
-            self.call_after_refresh(self._select, turn, len(blocks))
-
-    async def _clear(self) -> None:
-        await self._leave()
-        self.conversation = ""
-        self._title = ""
-        self._model = self._default
-        await self.transcript.show([])
-        self._identify()
-        self._tell(Activity())
-
-    async def _leave(self) -> None:
-        """Part from the conversation: what is under way stops and keeps its text, what waits in line is handed back."""
-        if self.conversation:
-            self._kept[self.conversation] = self._pins
-        self._pins = Pins()
-        self._not_logged = None
-        if self._under_way is not None:
-            self._under_way.turn.cancel()
-            self._approvals.close(self.app)
-            self._under_way.shown = False
-            self.notify("the answer under way was stopped; its text is kept", markup=False)
-        await self._hand_back()
+            pins = message.pins.over(self._pins)
+            answer = await self.transcript.begin_answer(pins.model or self.model, replace=message.turn)
+            self._start(Running(Turn(again(session, question, pins, message)), answer, None, ""))
 
     async def _hand_back(self) -> None:
         """Give the questions in line back, as one text."""
@@ -368,9 +272,6 @@ class Conversation(Blocks):
             for view in self._not_logged:
                 await view.remove()
             self._not_logged = None
-
-    def _identify(self) -> None:
-        self.post_message(Identity(self._title, self.model, self._pins))
 
     def _tell(self, measured: Activity | None = None) -> None:
         """Post what is going on, where it differs from what was posted last."""

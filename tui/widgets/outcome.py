@@ -13,6 +13,7 @@ from data.chat import Usage
 from data.sanitise import one_line
 from tui import modes
 from tui.trace import Trace
+from tui.widgets.evidence import took_ms
 from tui.widgets.inline import MUTED
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Answer:
     """What a view of an answer shows.
 
     thought_s: seconds of thinking, 0.0 where unknown; tokens, tokens_per_s: as they were counted here, for answers without
-    usage; sibling counts from 0; reasons: those of the route.
+    usage; sibling counts from 0; reasons: those of the route; decision: the logged one, {} until it was read.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Answer:
     mode: str = ""
     domain: str = ""
     reasons: tuple[str, ...] = ()
+    decision: Mapping[str, Any] = field(default_factory=dict)
     trace: Trace = field(default_factory=Trace)
 
     @classmethod
@@ -78,6 +80,7 @@ class Answer:
             mode=inference.mode if inference else "",
             domain=inference.domain if inference else "",
             reasons=reasons_of(inference.decision) if inference else (),
+            decision=inference.decision if inference else {},
             trace=Trace.of(inference.trace) if inference else Trace(),
         )
         for said in turn.feedback:
@@ -104,15 +107,16 @@ def footer(answer: Answer) -> Content:
     parts = [one_line(answer.model, 60), *_way(answer), *_measures(answer), *_remarks(answer)]
     if line := " · ".join(part for part in parts if part):
         lines.append(Content.styled(line, MUTED))
-    if why := route(answer.reasons):
+    if why := route(answer.reasons, took_ms(answer.decision)):
         lines.append(Content.styled(why, MUTED))
     return Content("\n").join(lines)
 
 
-def route(reasons: Iterable[str]) -> str:
-    """Why the router took its route, on one line; "" where nothing was to be decided."""
+def route(reasons: Iterable[str], ms: float = 0.0) -> str:
+    """Why the router took its route, on one line, and the milliseconds that took; "" where nothing was to be decided."""
     told = [one_line(reason, 160) for reason in reasons if not reason.startswith(UNSAID)]
-    return f"route: {'; '.join(told)}" if told else ""
+    took = f" · {ms:.1f} ms" if ms else ""
+    return f"route: {'; '.join(told)}{took}" if told else ""
 
 
 def _way(answer: Answer) -> list[str]:

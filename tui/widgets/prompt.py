@@ -16,8 +16,9 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from data.sanitise import sanitise
-from tui import keys, mentions
+from tui import keys, mentions, slash
 from tui.background import in_background
+from tui.chips import Chips
 from tui.mentions import Mention
 from tui.messages import EndWanted, FilesOffered, Submitted
 
@@ -44,6 +45,8 @@ class Prompt(TextArea):
         self._past: list[str] = []
         self._at = 0
         self._draft = ""
+        self._chips = Chips()
+        self._below: list[str] | None = None  # the files below the working folder, read once for each mention
         self._files: list[str] = []  # offered now
         self._marked = 0
         self._looking = False
@@ -54,6 +57,17 @@ class Prompt(TextArea):
         older = [sanitise(question) for question in questions]
         self._past = [*older, *self._past]
         self._at = len(self._past)
+
+    def forget_since(self, count: int) -> None:
+        """Forget the questions that were sent after the first `count`, and what was pasted into them."""
+        del self._past[count:]
+        self._at = len(self._past)
+        self._chips = Chips()
+
+    @property
+    def remembered(self) -> int:
+        """How many earlier questions there are."""
+        return len(self._past)
 
     def put(self, text: str) -> None:
         """Hand text back to the user: before what is typed already, with a blank line between; undoable."""
@@ -71,13 +85,21 @@ class Prompt(TextArea):
     def action_send(self) -> None:
         """Post the text and empty the box. An empty question is not sent."""
         text = self.text
-        if not text.strip():
-            return
+        if text.strip():
+            self.sent(text)
+            self.post_message(Submitted(self._chips.expanded(text)))
+
+    @property
+    def whole(self) -> str:
+        """What is typed, with each pasted text in full."""
+        return self._chips.expanded(self.text)
+
+    def sent(self, text: str) -> None:
+        """Empty the box, and keep what was in it among the earlier questions."""
         if not self._past or self._past[-1] != text:
             self._past.append(text)
         self._at = len(self._past)
         self.clear()
-        self.post_message(Submitted(text))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The keys of the files work while there are any."""
@@ -86,6 +108,10 @@ class Prompt(TextArea):
     def action_complete(self) -> None:
         """Put the marked file behind the @."""
         mention = self._mention
+        if self._files and slash.typed(self.text) is not None:
+            self.set_text(f"{self._files[self._marked]} ")
+            self._offer([])
+            return
         if mention is None or not self._files:
             return
         row, column = self.cursor_location
@@ -147,7 +173,7 @@ class Prompt(TextArea):
         self.take(event.text)
 
     def take(self, text: str) -> None:
-        """Insert pasted text; one that is too long is refused with a notice, and what was typed stays."""
+        """Insert pasted text, a long one as a chip; one that is too long is refused with a notice, and what was typed stays."""
         if len(text) > PASTE_LIMIT:
             self.notify(
                 f"the paste has {len(text):,} characters, the prompt takes {PASTE_LIMIT:,}; save it, then: pointsman ask -f FILE",
@@ -156,7 +182,7 @@ class Prompt(TextArea):
             )
             return
         lines = text.replace("\r\n", "\n").replace("\r", "\n")  # terminals send a pasted line's end as CR
-        result = self._replace_via_keyboard(sanitise(lines), *self.selection)
+        result = self._replace_via_keyboard(self._chips.take(sanitise(lines)), *self.selection)
         if result is not None:
             self.move_cursor(result.end_location)
 
@@ -168,17 +194,26 @@ class Prompt(TextArea):
 
     @on(TextArea.SelectionChanged)
     def _look_for_files(self) -> None:
-        """Offer files for what stands before the cursor."""
+        """Offer files for what stands before the cursor, and commands for what begins with a slash."""
+        command = slash.typed(self.text)
+        if command is not None:
+            self._offer([f"/{name}" for name in slash.matching(command)] if self._left != (0, 0) else [])
+            return
         mention = self._mention
         if mention is None or (self.cursor_location[0], mention.start) == self._left:
             self._offer([])
             self._left = self._left if mention else None
         elif not self._looking:
             self._looking = True
+            self._below = self._below if self._files else None
             in_background("files", self._find, mention.path)
 
     def _find(self, path: str) -> None:
-        self.post_message(self.Found(path, mentions.candidates(path, Path.cwd())))
+        """In a thread: the files that fit, those of the folders below after those of this one."""
+        base = Path.cwd()
+        if self._below is None and path and "/" not in path:
+            self._below = mentions.below(base)
+        self.post_message(self.Found(path, mentions.candidates(path, base, self._below or ())))
 
     @on(Found)
     def _found(self, message: Found) -> None:
@@ -197,7 +232,8 @@ class Prompt(TextArea):
 
     def _put_away(self) -> None:
         mention = self._mention
-        self._left = (self.cursor_location[0], mention.start) if mention else None
+        command = slash.typed(self.text) is not None
+        self._left = (0, 0) if command else (self.cursor_location[0], mention.start) if mention else None
         self._offer([])
 
     def _mark(self, step: int, select: bool) -> bool:

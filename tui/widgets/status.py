@@ -9,16 +9,17 @@ from textual.containers import Horizontal
 from textual.widgets import Static
 
 from data.sanitise import one_line
-from tui.messages import Activity, OllamaState
+from tui.messages import Activity, OllamaState, Rated
 
 
 class StatusLine(Horizontal):
     """Mode and activity to the left, the chip of the Ollama server to the right."""
 
     def compose(self) -> ComposeResult:
-        """The three texts."""
+        """The texts."""
         yield Static("", id="status-mode", markup=False)
         yield Static("", id="status-text", markup=False)
+        yield Static("", id="status-rated", markup=False)
         yield Static("", id="status-chip", markup=False)
 
     def show(self, activity: Activity) -> None:
@@ -30,6 +31,13 @@ class StatusLine(Horizontal):
         mode = self.query_one("#status-mode", Static)
         mode.update(standing)
         mode.set_class(pinned, "-pinned")
+
+    def show_rated(self, rated: Rated) -> None:
+        """How many answers were rated, and how many more the next training wants; nothing before the first."""
+        text = self.query_one("#status-rated", Static)
+        wanted = f"{rated.wanted} to the next training" if rated.wanted else "enough for a training"
+        text.update(f"rated {rated.answers:,} · {wanted}")
+        text.display = rated.answers > 0
 
     def show_ollama(self, found: OllamaState) -> None:
         """The chip for the state of the user's Ollama server; none while it is ready."""

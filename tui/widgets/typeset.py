@@ -83,6 +83,12 @@ def page(lines: Iterable[Line], width: int) -> Page:
     return Page(width, kept, Content("\n").join(line.text for line in kept))
 
 
+def code_blocks(text: str) -> list[str]:
+    """The blocks of code in untrusted Markdown, in order, without their fences."""
+    tokens = _parser().parse(text)
+    return [token.content.rstrip("\n") for token in tokens if token.type in ("fence", "code_block") and token.content.strip()]
+
+
 def new_parser() -> MarkdownIt:
     """CommonMark with tables and strikethrough, without raw HTML; links to javascript:, file: and their like stay as written."""
     return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])

@@ -30,13 +30,13 @@ class Judge:
         return labelled if isinstance(labelled, Refused) else self.output(labelled)
 
     def labels(self, row: Row) -> Row | Refused:
-        """As `check`, of the labels alone."""
+        """As `check`, of the labels alone; an answer that is a bare label, as corrections often are, is the row's label."""
         if self._domain is None:
             return row
         inner = self._inner(row.output)
         if row.label and inner and row.label != inner:
             return self._refused(row, f"the label is {row.label!r}, but its output says {inner!r}")
-        row = replace(row, label=inner) if inner and not row.label else row
+        row = replace(row, label=inner) if inner and not row.label else self._bare(row)
         for label in (row.label, *row.correct_labels, *row.incorrect_labels):
             if label and label not in self._known:
                 return self._refused(
@@ -55,6 +55,11 @@ class Judge:
     def label(self, row: Row) -> str:
         """The label that a row counts under: its own, or the only one that is right; "" for none."""
         return row.label or (row.correct_labels[0] if len(row.correct_labels) == 1 else "")
+
+    def _bare(self, row: Row) -> Row:
+        """The row with the label that its answer is, where it has no other; what was judged bad is no label."""
+        given = row.label or row.output or row.correct_labels or row.thumb is False
+        return replace(row, label=said) if not given and (said := row.completion.strip()) in self._known else row
 
     def _inner(self, output: Mapping[str, Any]) -> str:
         if not self._field or not output:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from data.chat import Message
+from data.datasets import excluded
 from data.datasets._sources.base import Progress, excerpt, silent
 from data.datasets.rows import Origin, Refused, Row
 from data.errors import InputError, NotFound
@@ -22,29 +23,35 @@ if TYPE_CHECKING:  # the database's libraries load when a store is opened, not b
     from data.store.rows import Conversation, Feedback, Turn
 
 NAME = "log"
+KEPT_OUT = "you keep it out of training"
 USERS_OWN = ("user", "import")
 """Sources of feedback that train; what a judge or the program's own guess said does not."""
-_GOOD_STARS, _BAD_STARS = 4, 2
+GOOD_STARS, BAD_STARS = 4, 2
 
 
 @dataclass(frozen=True, slots=True)
 class LogSource:
-    """The feedback of a store. domain: only answers given in it, "" for all; chats: a liked answer is a chat row as well."""
+    """The feedback of a store. domain: only answers given in it, "" for all; chats: a liked answer is a chat row as well; whole:
+    with the answers that the user keeps out, which are refused otherwise."""
 
     store: "Store"
     domain: str = ""
     chats: bool = False
     name: str = NAME
     licence: str = ""
+    whole: bool = False
 
     def rows(self, progress: Progress = silent) -> Iterator[Row | Refused]:
         """See Source.rows; the oldest conversation first, one in memory at a time. Progress counts conversations."""
         number = 0
         ids = self._conversations()
+        out = frozenset[str]() if self.whole else excluded.keys()
         for done, key in enumerate(ids):
             progress(done, len(ids))
             for found in self._of(key):
                 number += 1
+                if isinstance(found, Row) and excluded.key(found) in out:
+                    found = Refused(Origin(self.name), "excluded", KEPT_OUT, excerpt(found.text))
                 yield replace(found, origin=Origin(self.name, number))
         progress(len(ids), len(ids))
 
@@ -92,7 +99,7 @@ class LogSource:
                 continue
             try:
                 row = replace(self._base(conversation, path, said), comment=comment)
-                made = _row(row, answer, said, turns)
+                made = row_of(row, answer, said, turns)
             except InputError as error:
                 yield Refused(Origin(self.name), "log", error.what, excerpt(answer.message.content))
                 continue
@@ -115,7 +122,8 @@ class LogSource:
         return Row("thumb", path[-2].message.content, Origin(self.name), before=tuple(before), group=conversation.id, at=at)
 
 
-def _row(base: Row, answer: "Turn", said: "Feedback", turns: "dict[str, Turn]") -> Row:
+def row_of(base: Row, answer: "Turn", said: "Feedback", turns: "dict[str, Turn]") -> Row:
+    """The row of one thing said about an answer. Raises InputError where it says nothing that could be learnt."""
     given, thinking = answer.message.content, answer.message.thinking
     if said.kind == "correction":
         return replace(base, shape="correction", completion=said.text, rejected=given)
@@ -125,9 +133,9 @@ def _row(base: Row, answer: "Turn", said: "Feedback", turns: "dict[str, Turn]") 
     if said.kind == "preference":
         return replace(kept, shape="preference", rejected=_other(answer, said, turns).message.content)
     if said.kind == "rating":
-        if _BAD_STARS < (said.value or 0) < _GOOD_STARS:
+        if BAD_STARS < (said.value or 0) < GOOD_STARS:
             raise InputError(f"a rating of {said.value:g} says neither good nor bad")
-        return replace(kept, thumb=(said.value or 0) >= _GOOD_STARS)
+        return replace(kept, thumb=(said.value or 0) >= GOOD_STARS)
     return replace(kept, thumb=(said.value or 0) > 0)
 
 

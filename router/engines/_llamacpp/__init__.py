@@ -2,6 +2,7 @@
 
 bindings   the C interface, loaded once and lean, with its log kept in memory
 header     what a GGUF file says of itself, checked before llama.cpp sees it
+content    what is in a GGUF file beyond that, for training and export
 files      model names -> files, and the list of what is there
 probe      the first load of an unknown file, in a child process that may crash
 vocab      tokens and text, both ways
@@ -9,6 +10,7 @@ sandbox    a Jinja environment in which a hostile chat template runs out of budg
 template   the model's chat template
 prompt     a conversation -> prompt tokens that fit, with no control token made by content
 context    prompt and answer in the KV cache, computed batch by batch, reused by prefix
+aborting   the end of a computation that nobody waits for
 grammar    a JSON schema as a grammar
 sampler    the next token: penalties, then cuts, temperature and the draw
 text       token bytes -> text, thinking and stop strings

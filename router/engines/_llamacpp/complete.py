@@ -10,6 +10,7 @@ from itertools import chain, islice
 
 from data.chat import Usage
 from data.errors import ContextOverflow
+from router.cancelling import current
 from router.engines._llamacpp.answer import Answer
 from router.engines._llamacpp.batching import Batch
 from router.engines._llamacpp.context import Context
@@ -42,6 +43,7 @@ def complete(
             model = dequantised(model, free_bytes)
         plan = Plan(model, structure)
         context = model.batch_context(adapter, SEQUENCES, flash=not plan.writes)
+        context.heed(current())
     work = _Work(model, context, chain(first, rows), plan)
     number = 0
     try:

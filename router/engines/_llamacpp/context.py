@@ -17,8 +17,10 @@ from collections.abc import Callable, Sequence
 from ctypes import c_uint8
 from typing import Any
 
-from data.errors import EngineInterrupted, ModelInvalid
+from data.errors import Cancelled, EngineInterrupted, ModelInvalid
+from router.cancelling import Cancellation
 from router.engines._llamacpp import bindings
+from router.engines._llamacpp.aborting import heed, was_aborted
 from router.engines._llamacpp.memory import padded
 
 SEQUENCES = 32  # continuations scored at once beside the conversation itself
@@ -53,8 +55,8 @@ class Context:
         prepare: done to every context of llama.cpp that is made for this one; cache_bytes: what a cache of so many tokens takes.
         """
         self._api, self._model, self._prepare, self._cache_bytes = api, model, prepare, cache_bytes
-        rolls_back = not (api.llama_model_is_recurrent(model) or api.llama_model_is_hybrid(model))
-        self.sequences = sequences if rolls_back else 1
+        self._rolls_back = not (api.llama_model_is_recurrent(model) or api.llama_model_is_hybrid(model))
+        self.sequences = sequences if self._rolls_back else 1
         self.rows = max(self.sequences, rows or min(batch, LOGITS_BYTES // (4 * vocab_size)))
         self._graph_bytes = GRAPH_BYTES + 4 * vocab_size * self.rows
         self._params = params = api.llama_context_default_params()
@@ -67,12 +69,13 @@ class Context:
         if not on_gpu and not flash and 4 * size * params.n_batch * api.llama_model_n_head(model) <= ATTENTION_BYTES:
             params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.size = size
-        self.cells = min(padded(max(begin, params.n_batch)), size) if begin and rolls_back else size
+        self.cells = min(padded(max(begin, params.n_batch)), size) if begin and self._rolls_back else size
         self.pointer: Any = self._made(self.cells)
         self.memory: Any = api.llama_get_memory(self.pointer)
         self.batch: int = params.n_batch
         self.tokens: list[int] = []
         self.exact = 0  # how many of them, from the first, were computed in batches of two or more
+        self._cancellation: Cancellation | None = None
         self.user: object = None  # whose answer is being computed; another one makes the first stop
         self._buffer = (api.llama_token * self.batch)()
 
@@ -99,6 +102,12 @@ class Context:
                 raise ModelInvalid(f"the cache of {len(self.tokens)} tokens could not be moved", "ask in a new conversation")
         api.llama_free(old)
         self.pointer, self.memory, self.cells = pointer, api.llama_get_memory(pointer), cells
+        heed(api, pointer, self._cancellation)
+
+    def heed(self, cancellation: Cancellation | None) -> None:
+        """Compute for an answer that can be cancelled, None for one that cannot: `check` then raises Cancelled."""
+        heed(self._api, self.pointer, cancellation)
+        self._cancellation = cancellation  # not before: llama.cpp looked at the other one's memory until now
 
     def keep(self, prompt: Sequence[int], exact: bool = False) -> int:
         """Keep the cached tokens that `prompt` begins with; returns how many. At least its last token is left to compute.
@@ -139,9 +148,15 @@ class Context:
         self.tokens += tokens
 
     def check(self, code: int) -> None:
-        """Raise EngineInterrupted for a failed llama_decode, after emptying the cache, whose state is then unknown."""
+        """Raise EngineInterrupted for a failed llama_decode, after emptying the cache, whose state is then unknown.
+
+        Raises Cancelled for one that was ended by the answer's cancellation, with everything cached as before it.
+        """
         if code == 0:
             return
+        if was_aborted(code, self._cancellation):
+            self._mend()
+            raise Cancelled("nobody waits for this answer any more", "ask again")
         self.clear()
         reason = {1: "no room in the context", 2: "the computation was aborted"}.get(code) or bindings.last_complaint()
         raise EngineInterrupted(f"llama.cpp failed to compute (code {code}): {reason or 'it does not say why'}", "ask again")
@@ -158,6 +173,13 @@ class Context:
             self._api.llama_free(self.pointer)
             self.pointer = None
             self.user = None
+
+    def _mend(self) -> None:
+        """After an abort llama.cpp takes the batch out of the cache again (llama-context.cpp, decode). Where it cannot, because a
+        state has no way back or a window of attention has moved on, the cache is emptied."""
+        first, last = (ask(self.memory, 0) for ask in (self._api.llama_memory_seq_pos_min, self._api.llama_memory_seq_pos_max))
+        if not self._rolls_back or first > 0 or last + 1 != len(self.tokens):
+            self.clear()
 
     def _made(self, cells: int) -> Any:
         self._params.n_ctx = cells

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import EngineInterrupted, EngineRejected, ModelInvalid
+from data.errors import Cancelled, EngineInterrupted, EngineRejected, ModelInvalid
+from router.cancelling import current
 from router.engines._llamacpp import bindings
+from router.engines._llamacpp.aborting import heed, was_aborted
 from router.engines._llamacpp.model import LoadedModel
 
 SEQUENCES = 16
@@ -49,8 +51,23 @@ class Embedder:
 
         With `layers`, each text's vector is followed by those of the layers, the lowest first, each of length 1.
 
-        Raises ModelInvalid where the model computes no number, EngineInterrupted where the computation fails.
+        Raises ModelInvalid where the model computes no number, EngineInterrupted where the computation fails, Cancelled.
         """
+        heed(self._api, self._pointer, current())
+        try:
+            return self._embedded(texts)
+        finally:
+            heed(self._api, self._pointer, None)
+
+    def close(self) -> None:
+        """Free the context. Safe to call twice."""
+        if self._pointer is not None:
+            self._api.llama_free(self._pointer)
+            self._pointer = None
+            if hasattr(self, "_batch"):
+                self._api.llama_batch_free(self._batch)
+
+    def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if self._watch:  # training embeds thousands, and nobody waits for one of them
             many = self._model.threads if len(texts) > SEQUENCES else 1
             self._api.llama_set_n_threads(self._pointer, many, many)
@@ -74,14 +91,6 @@ class Embedder:
             raise ModelInvalid(f"{self._model.path} computes vectors that are not numbers", "download or convert it again")
         found /= np.maximum(lengths, np.finfo(np.float32).tiny)
         return found.reshape(len(texts), found.shape[1] * found.shape[2])
-
-    def close(self) -> None:
-        """Free the context. Safe to call twice."""
-        if self._pointer is not None:
-            self._api.llama_free(self._pointer)
-            self._pointer = None
-            if hasattr(self, "_batch"):
-                self._api.llama_batch_free(self._batch)
 
     def _made(self, pooling: int) -> Any:
         model, api = self._model, self._api
@@ -118,6 +127,8 @@ class Embedder:
         if self._memory:
             api.llama_memory_clear(self._memory, False)
         code = api.llama_decode(self._pointer, batch) if self._memory else api.llama_encode(self._pointer, batch)
+        if was_aborted(code, current()):
+            raise Cancelled("nobody waits for these vectors any more", "ask again")
         if code:
             raise EngineInterrupted(f"llama.cpp failed to embed (code {code}): {bindings.last_complaint()}", "try again")
         for sequence, (index, _) in enumerate(waiting):

@@ -1,7 +1,8 @@
 """The answer, token by token: prompt in batches, then decode and draw until the model, a limit or the caller ends it.
 
 Between two pieces nothing is computed and the context is consistent, so the generator may be closed or abandoned at any
-of them. Not covered: finding the model (the engine), making the prompt (`prompt`).
+of them; within one, the thread's cancellation ends it (router/cancelling.py). Not covered: finding the model (the engine),
+making the prompt (`prompt`).
 """
 
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 from data.chat import Chunk, Finish, Message, Usage
 from data.errors import EngineInterrupted, ModelInvalid
+from router.cancelling import current
 from router.engines._calls import Calls
 from router.engines._llamacpp.context import Context, common_prefix
 from router.engines._llamacpp.model import LoadedModel
@@ -26,11 +28,13 @@ def answer(model: LoadedModel, request: Request, started: float, load_s: float) 
         context = model.context(request.adapter)
         prompt = compose(model, request, context)
         context.user = user
+        context.heed(current())
     try:
         yield from _answered(model, request, context, user, prompt, started, load_s)
     finally:
         with model.lock:
             if context.user is user:
+                context.heed(None)
                 context.user = None  # from now on its memory may be wanted for another
 
 

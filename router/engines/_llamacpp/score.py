@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ContextOverflow
+from router.cancelling import current
 from router.engines._llamacpp.context import Context
 from router.engines._llamacpp.model import LoadedModel
 from router.engines._llamacpp.prompt import compose
@@ -49,9 +50,13 @@ def score(model: LoadedModel, request: Request, continuations: Sequence[str]) ->
         together = sorted(map(len, tails))[-max(1, context.sequences - 2) :]
         model.reserve(context, len(prompt) + sum(together) + 1)
         scores = _Scores(model, context, prompt, tails)
-        scores.read_prompt()
-        for wave in scores.waves():
-            scores.compute(wave)
+        context.heed(current())
+        try:
+            scores.read_prompt()
+            for wave in scores.waves():
+                scores.compute(wave)
+        finally:
+            context.heed(None)
         return scores.found()
 
 

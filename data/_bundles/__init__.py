@@ -1,0 +1,1 @@
+"""The parts of `data.bundles`: the archive."""

@@ -1,0 +1,1 @@
+"""Runs and their exports into bundles (`packing`), and bundles into this machine (`unpacking`). The archive is `data.bundles`."""
