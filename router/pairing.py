@@ -4,7 +4,7 @@
     for text in found.left: ...            then found.right; neither says which model writes
     found.pick("left").status              keeps it as blind evidence, and says what is proven now
 
-The models are the arms of the paired experiment that runs in the domain. Both answers are in the log, as answers to the same
+The models are the arms of the paired experiment that runs in the domain, or any two: `two`. Both answers are in the log, to one
 question. Not covered: what the picks prove (`data.statistics.paired`), showing them (tui).
 """
 
@@ -26,12 +26,12 @@ _MODE = "standard"  # both answer in the same way, and in the one that every mod
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """A pick that was kept. left, right: the models, which may be told now; status: the experiment's evidence with it."""
+    """A pick that was kept. left, right: the models, who may be told now; status: the experiment's evidence, if one runs."""
 
     side: Side
     left: str
     right: str
-    status: Status
+    status: Status | None
 
 
 class Pair:
@@ -45,8 +45,8 @@ class Pair:
         self,
         session: Session,
         question: str,
-        experiment: Experiment,
         models: tuple[str, str],
+        experiment: Experiment | None,
         conversation: str | None,
         overrides: Mapping[str, Any] | None,
     ) -> None:
@@ -56,7 +56,7 @@ class Pair:
         self._started: dict[str, Started] = {}
         self._done: set[str] = set()
         self._picked = False
-        self._how: dict[str, Any] = {"mode": _MODE, "domain": experiment.domain, "overrides": overrides}
+        self._how: dict[str, Any] = {"mode": _MODE, "overrides": overrides} | ({"domain": experiment.domain} if experiment else {})
         self.left = self._stream("left", lambda: session.ask(question, conversation=conversation, model=models[0], **self._how))
         self.right = self._stream("right", lambda: session.again(self._question(), model=models[1], **self._how))
 
@@ -85,7 +85,7 @@ class Pair:
         store.feedback.prefer(chosen.inference, rejected.inference, tie=side == "tie", blind=True, chosen_left=chosen is left)
         self._picked = True
         store.log.set_leaf(chosen.conversation, chosen.answer)
-        return Picked(side, *self.sides, store.experiments.status(self.experiment.id))
+        return Picked(side, *self.sides, store.experiments.status(self.experiment.id) if self.experiment else None)
 
     def _question(self) -> str:
         if "left" not in self._done:
@@ -111,7 +111,7 @@ def pair(
     *,
     conversation: str | None = None,
     overrides: Mapping[str, Any] | None = None,
-    flip: Callable[[], bool] = lambda: bool(secrets.randbelow(2)),
+    flip: Callable[[], bool] | None = None,
 ) -> Pair:
     """Both arms of a domain's paired experiment about to answer `question`; domain "": of the only one that runs.
 
@@ -129,5 +129,24 @@ def pair(
     if len(running) > 1:
         raise NotFound(f"{len(running)} paired experiments run", f"name one's domain: {', '.join(one.domain for one in running)}")
     first, second = (model for model, _ in running[0].arms[:2])
-    models = (second, first) if flip() else (first, second)
-    return Pair(session, question, running[0], models, conversation, overrides)
+    return Pair(session, question, _drawn((first, second), flip), running[0], conversation, overrides)
+
+
+def two(
+    session: Session,
+    question: str,
+    models: tuple[str, str],
+    *,
+    conversation: str | None = None,
+    flip: Callable[[], bool] | None = None,
+) -> Pair:
+    """Two models of the user's choice about to answer `question`; the rest as in `pair`."""
+    return Pair(session, question, _drawn(models, flip), None, conversation, None)
+
+
+def _drawn(models: tuple[str, str], flip: Callable[[], bool] | None) -> tuple[str, str]:
+    return models[::-1] if (flip or _coin)() else models
+
+
+def _coin() -> bool:
+    return bool(secrets.randbelow(2))

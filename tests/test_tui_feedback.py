@@ -22,7 +22,7 @@ def two_models(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = [ModelInfo("echo", "echo"), ModelInfo("other", "echo")]
     monkeypatch.setattr(Echo, "models", lambda self: listed)
     monkeypatch.setattr("tui.survey.HIDDEN", ())
-    monkeypatch.setattr("tui.comparing.secrets.randbelow", lambda most: 0)
+    monkeypatch.setattr("router.pairing.secrets.randbelow", lambda most: 0)
 
 
 async def paired(driven: Chat, question: str = "Which is better?") -> PairScreen:

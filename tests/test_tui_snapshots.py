@@ -14,9 +14,9 @@ from test_tui_approval import wish
 from test_tui_why import inference
 
 from router.modes.base import Event
+from router.pairing import two
 from router.route import Decision, RunnerUp, Stage
 from router.session import Session
-from tui.comparing import Comparison
 from tui.screens.approval import ApprovalScreen
 from tui.screens.line import LineScreen
 from tui.screens.modes import ModesScreen
@@ -187,7 +187,7 @@ def test_two_answers(look: Look) -> None:
         await chat.ready()
         session = chat.app.session
         assert session is not None
-        pairing = Comparison(session, "Which is better?", ("echo/echo", "echo/other"), None, lambda: False)
+        pairing = two(session, "Which is better?", ("echo/echo", "echo/other"), flip=lambda: False)
         await chat.app.push_screen(PairScreen("Which is better?", pairing))
         await chat.until(lambda: pairing.complete and "better?" in chat.app.export_screenshot())
 

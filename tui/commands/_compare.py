@@ -33,7 +33,7 @@ def compare(domain: str, question: tuple[str, ...], as_json: bool) -> None:
     settings = opening.settings()
     with opening.engines(settings) as engines, opening.store(settings.store.url) as store:
         found = pair(Session(settings, store, engines), " ".join(question), domain)
-        opening.prepare_named(engines, [model for model, _ in found.experiment.arms])
+        opening.prepare_named(engines, found.sides)
         answers = _answers(found)
         for name, text in answers.items():
             _show(f"{name.upper()}:\n{text.strip() or '(nothing)'}\n", as_json)
@@ -42,7 +42,7 @@ def compare(domain: str, question: tuple[str, ...], as_json: bool) -> None:
         output.as_json(_plain(found, answers, picked))
         return
     output.line(f"A was {picked.left}, B was {picked.right}")
-    for line in evidence(picked.status):
+    for line in evidence(picked.status) if picked.status else ():
         output.line(line)
 
 
@@ -96,10 +96,11 @@ def _asked() -> "Side":
 
 
 def _plain(found: "Pair", answers: dict[str, str], picked: "Picked") -> dict[str, Any]:
-    status = picked.status
+    experiment, status = found.experiment, picked.status
+    assert experiment is not None and status is not None  # noqa: S101  `pair` gave it
     return {
-        "experiment": found.experiment.id,
-        "domain": found.experiment.domain,
+        "experiment": experiment.id,
+        "domain": experiment.domain,
         "conversation": found.conversation,
         "answers": answers,
         "picked": {"left": "a", "right": "b", "tie": "tie"}[picked.side],
@@ -107,7 +108,7 @@ def _plain(found: "Pair", answers: dict[str, str], picked: "Picked") -> dict[str
         "pairs": asdict(status.pairs),
         "better": status.better,
         "worse": status.worse,
-        "threshold": found.experiment.threshold,
+        "threshold": experiment.threshold,
         "more": status.more,
         "verdict": status.verdict,
     }

@@ -2,7 +2,7 @@
 
 The left one comes first, then the right one; only after the pick it is told which model wrote which. Narrow terminals have
 them one below the other. Ends with the conversation that they stand in, "" where nothing was asked. Not covered: which two
-models, and keeping the pick (`router.pairing`, `tui.comparing`).
+models, and keeping the pick (`router.pairing`).
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from tui.widgets.safe_screen import GuardedScreen
 
 if TYPE_CHECKING:
     from router.modes.base import Event
-    from tui.comparing import Pairing, Side
+    from router.pairing import Pair, Side
 
 SIDES = ("left", "right")
 SAID = {"left": "you found the left one better", "right": "you found the right one better", "tie": "you found them as good"}
@@ -48,7 +48,7 @@ class PairScreen(GuardedScreen[str]):
     CONTEXTS = ("Two answers",)
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-normal")]
 
-    def __init__(self, question: str, pairing: "Pairing") -> None:
+    def __init__(self, question: str, pairing: "Pair") -> None:
         super().__init__()
         self._question = question
         self._pairing = pairing

@@ -13,8 +13,8 @@ from tui.widgets.prompt import Prompt
 if TYPE_CHECKING:
     from textual.screen import Screen
 
+    from router.pairing import Pair
     from router.session import Session
-    from tui.comparing import Pairing
 
 
 class Comparing:
@@ -48,7 +48,8 @@ class Comparing:
             return "an answer is under way: wait for its end, or stop it with escape"
         return "" if question.strip() else "type the question first, then compare two answers to it"
 
-    async def _pairing(self, session: "Session", question: str) -> "Pairing | None":
+    async def _pairing(self, session: "Session", question: str) -> "Pair | None":
+        from router.pairing import two
         from tui import comparing
         from tui.screens.models import ModelsScreen
 
@@ -63,9 +64,9 @@ class Comparing:
         if other == model:
             self._screen.notify(f"{other} is the model of this chat already: choose another", severity="warning", markup=False)
             return None
-        return comparing.Comparison(session, question, (model or "auto", other), place)
+        return two(session, question, (model or "auto", other), conversation=place)
 
-    async def _show(self, question: str, pairing: "Pairing") -> None:
+    async def _show(self, question: str, pairing: "Pair") -> None:
         from tui.screens.pair import PairScreen
 
         self._prompt.sent(question)
